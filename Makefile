@@ -1,0 +1,94 @@
+# One command for each task; `make` alone lists them.
+#
+# Everything happens in $(VENV). What is installed is pinned by hash in requirements/*.txt, so a
+# second run finds its stamps and starts at once. PYTHON selects the interpreter when the
+# environment is made; `make clean` first to change it.
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet --quiet
+PINNED  := $(PIP) install --require-hashes --only-binary=:all:
+RUNTIME := $(VENV)/.runtime
+DEV     := $(VENV)/.dev
+
+# Debian keeps mosquitto where only root's PATH looks.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-other check coverage docs bench soak pins clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+
+demo: $(RUNTIME) ## run the main job: sensors, gateway, service, faults, verdict
+	$(BIN)/coldseal demo $(ARGS)
+
+test: $(DEV) ## run every gate and every test, with coverage
+	@$(BIN)/python -m tools.system_parts test
+	@$(MAKE) --no-print-directory check
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(MAKE) --no-print-directory coverage
+
+test-other: $(DEV) ## run the tests under a second Python (3.13 or 3.11), if there is one
+	@$(BIN)/python -m tools.system_parts test
+	@other=$$($(BIN)/python -m tools.other_python) || other=; \
+	if [ -n "$$other" ]; then \
+	  $(MAKE) --no-print-directory VENV=.venv-other PYTHON="$$other" plain-tests; \
+	else \
+	  echo "second Python: not run, neither 3.13 nor 3.11 found beside $$($(BIN)/python -V)"; \
+	  [ "$$CI" != true ]; \
+	fi
+
+.PHONY: plain-tests
+plain-tests: $(DEV)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: $(DEV) ## run the gates that need no test: style, types, layers, shape
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --config tools/cycles.toml
+	$(BIN)/python -m tools.shape
+
+coverage: $(DEV) ## judge the coverage that the last test run measured
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 \
+	  --include='coldseal/core/*,coldseal/signing/*,coldseal/gateway/store/*'
+
+docs: $(DEV) ## make the reference pages from the source, then check every document
+	$(BIN)/python -m tools.reference
+	$(BIN)/python -m pytest tests/project $(ARGS)
+
+bench: $(DEV) ## measure, as ratios within one run
+	$(BIN)/python -m bench $(ARGS)
+
+soak: $(DEV) ## run the long campaigns: crashes, faults, many examples
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)
+
+pins: ## compile the requirement files anew (needs uv)
+	tools/pins
+
+clean: ## remove everything that make made
+	rm -rf .venv .venv-other .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist htmlcov .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "coldseal needs Python 3.11 or later; PYTHON=… selects it")'
+	@$(PYTHON) -m tools.system_parts venv
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): requirements/build.txt requirements/runtime.txt pyproject.toml | $(BIN)/python
+	$(PINNED) -r requirements/build.txt -r requirements/runtime.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements/dev.txt $(RUNTIME)
+	$(PINNED) -r requirements/dev.txt
+	@touch $@

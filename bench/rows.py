@@ -1,0 +1,359 @@
+"""The rows of the benchmark: each starts what it needs, measures once, and stops it.
+
+Every yardstick is measured in the same run, on the same machine, minutes apart at most. Generator,
+gateway and (where there is one) service share the same cores, as the figures say.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from bench import sites, yardsticks
+from bench.loading import Credentials, load
+from bench.peers import baseline_per_second, mosquitto
+from bench.programs import MeasurementError, size_on_disk, wait_until
+from bench.report import Row
+from bench.sites import Gateway, Service, make_gateway, make_service, run_gateway
+
+CHECKPOINT_GOAL, RECORD_GOAL = 2.5, 0.7
+
+
+@dataclass
+class Bench:
+    """One run: its folder, how thorough it is, and the yardsticks measured so far."""
+
+    folder: Path
+    is_quick: bool = False
+    rates: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """How long a rate is measured."""
+        return 3.0 if self.is_quick else 8.0
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        """Certificates for everybody."""
+        return sites.make_credentials(self.folder / "pki")
+
+    @cached_property
+    def signing(self) -> float:
+        """P-256 signatures a second on one core."""
+        return yardsticks.signing_rate(self.seconds / 3)
+
+    @cached_property
+    def verifying(self) -> float:
+        """P-256 verifications a second on one core."""
+        return yardsticks.verifying_rate(self.seconds / 3)
+
+    @cached_property
+    def fdatasync_us(self) -> float:
+        """Microseconds that 4 KiB take to become durable."""
+        return yardsticks.fdatasync_us(self.folder, self.seconds / 3)
+
+    @property
+    def cores(self) -> int:
+        """Cores that this run may use."""
+        return len(os.sched_getaffinity(0))
+
+    def place(self, name: str) -> Path:
+        """Give the folder of one row."""
+        return self.folder / name
+
+    def acknowledged(self, gateway: Gateway, connections: int) -> float:
+        """Measure acknowledged readings a second."""
+        window = 64 if connections == 1 else 20
+        return load(
+            self.credentials, gateway.port, connections=connections, window=window, seconds=self.seconds
+        ).per_second
+
+    def fill(self, gateway: Gateway, entries: int) -> None:
+        """Let a gateway seal so many readings."""
+        load(self.credentials, gateway.port, connections=50, messages=entries, seconds=1200)
+
+
+Measure = Callable[[Bench], Iterator[Row]]
+
+
+def machine(bench: Bench) -> Iterator[Row]:
+    """Measure what this machine can do at best."""
+    yield Row(key="machine", figure="P-256 signatures, one core", value=bench.signing, unit="/s")
+    yield Row(key="machine", figure="P-256 verifications, one core", value=bench.verifying, unit="/s")
+    yield Row(key="machine", figure="fdatasync of 4 KiB, median", value=bench.fdatasync_us, unit="µs")
+
+
+def acknowledged(bench: Bench) -> Iterator[Row]:
+    """Measure QoS 1 readings sealed and acknowledged, in both modes, with 1, 50 and 500 TLS clients."""
+    for mode, goal in (("record", RECORD_GOAL), ("checkpoint", CHECKPOINT_GOAL)):
+        folder = make_gateway(bench.credentials, bench.place(f"acknowledged-{mode}"))
+        with run_gateway(folder, mode=mode) as gateway:
+            for connections in (1, 50, 500):
+                rate = bench.acknowledged(gateway, connections)
+                bench.rates[mode, connections] = rate
+                each = "signature for each entry" if mode == "record" else "signature for each commit"
+                yield Row(
+                    key="acknowledged",
+                    figure=f"acknowledged, {connections} TLS clients, {each}",
+                    value=rate,
+                    unit="/s",
+                    yardstick="signing",
+                    against=bench.signing,
+                    goal=goal,
+                    note="64 in flight" if connections == 1 else "20 in flight each",
+                )
+
+
+def against_mosquitto(bench: Bench) -> Iterator[Row]:
+    """Compare the checkpoint mode with a broker that promises nothing."""
+    if ("checkpoint", 50) not in bench.rates:
+        folder = make_gateway(bench.credentials, bench.place("against-mosquitto"))
+        with run_gateway(folder, mode="checkpoint") as gateway:
+            bench.rates["checkpoint", 50] = bench.acknowledged(gateway, 50)
+    with mosquitto(bench.credentials, bench.place("mosquitto")) as port:
+        rate = load(bench.credentials, port, connections=50, seconds=bench.seconds).per_second
+    yield Row(
+        key="mosquitto",
+        figure="acknowledged, 50 TLS clients, signature for each commit",
+        value=bench.rates["checkpoint", 50],
+        unit="/s",
+        yardstick="Mosquitto, nothing durable",
+        against=rate,
+        goal=0.8,
+        note="both over TLS 1.3 with client certificates, 20 in flight each",
+    )
+
+
+def latency(bench: Bench) -> Iterator[Row]:
+    """Measure how long a PUBACK takes: one at a time, and at an offered rate."""
+    folder = make_gateway(bench.credentials, bench.place("latency"))
+    with run_gateway(folder) as gateway:
+        alone = load(bench.credentials, gateway.port, connections=1, window=1, seconds=bench.seconds)
+        offered = load(bench.credentials, gateway.port, connections=50, rate=1000, seconds=bench.seconds)
+    if abs(offered.per_second - 1000) > 20:
+        raise MeasurementError(f"1,000/s were offered and {offered.per_second:.0f}/s acknowledged")
+    yield Row(
+        key="latency",
+        figure="PUBACK p50, one in flight",
+        value=alone.p50_us,
+        unit="µs",
+        yardstick="fdatasync",
+        against=bench.fdatasync_us,
+        goal=5,
+        sense="≤",
+    )
+    yield Row(key="latency", figure="PUBACK p99, one in flight", value=alone.p99_us / 1000, unit="ms")
+    note = "50 TLS clients, signature for each entry"
+    p50, p99 = offered.p50_us / 1000, offered.p99_us / 1000
+    yield Row(key="latency", figure="PUBACK p50 at 1,000/s", value=p50, unit="ms", note=note)
+    yield Row(
+        key="latency", figure="PUBACK p99 at 1,000/s", value=p99, unit="ms", goal=10, sense="≤", note=note
+    )
+
+
+def drain(bench: Bench) -> Iterator[Row]:
+    """Measure how fast a backlog goes up: until it has receipts, and until all signatures are checked."""
+    entries = 40_000 if bench.is_quick else 200_000
+    service = make_service(bench.credentials, bench.place("drain-service"))
+    folder = make_gateway(bench.credentials, bench.place("drain"), service)
+    with run_gateway(folder, settings=("uplink.retry_max_s=0.5",)) as gateway:
+        bench.fill(gateway, entries)
+        with service.running():
+            published, verified = _drained(gateway, service, entries)
+    yardstick = f"verifying × {bench.cores} cores"
+    against = bench.verifying * bench.cores
+    note = f"backlog of {entries:,} signed entries, both programs on the same cores"
+    yield Row(
+        key="drain",
+        figure="drain, every signature checked",
+        value=verified,
+        unit="/s",
+        yardstick=yardstick,
+        against=against,
+        goal=0.8,
+        note=note,
+    )
+    yield Row(
+        key="drain",
+        figure="drain to the receipt, signatures checked behind",
+        value=published,
+        unit="/s",
+        yardstick=yardstick,
+        against=against,
+        goal=5,
+        note=note,
+    )
+
+
+def _drained(gateway: Gateway, service: Service, entries: int) -> tuple[float, float]:
+    """Watch a backlog go; answers entries a second to the receipt, and to the last checked signature."""
+    wait_until(lambda: service.ingested() > 0, "the first batch", 60, 0.005)
+    begun, already = time.perf_counter(), service.ingested()
+    wait_until(lambda: gateway.published() >= entries, f"{entries} published", 600, 0.05)
+    published = (gateway.published() - already) / (time.perf_counter() - begun)
+    wait_until(lambda: service.unverified() == 0, "all signatures checked", 600, 0.05)
+    return published, (gateway.published() - already) / (time.perf_counter() - begun)
+
+
+def million(bench: Bench) -> Iterator[Row]:
+    """Compare the rate with a large log and with a small one."""
+    large = 150_000 if bench.is_quick else 1_000_000
+    folder = make_gateway(bench.credentials, bench.place("million"))
+    with run_gateway(folder, mode="checkpoint") as gateway:
+        bench.fill(gateway, 10_000)
+        small = bench.acknowledged(gateway, 50)
+        bench.fill(gateway, max(0, large - gateway.entries()))
+        rate = bench.acknowledged(gateway, 50)
+    yield Row(
+        key="million",
+        figure=f"acknowledged with {large:,} entries stored",
+        value=rate,
+        unit="/s",
+        yardstick="with 10,000 stored",
+        against=small,
+        goal=0.9,
+        note="50 TLS clients, 20 in flight each, signature for each commit",
+    )
+
+
+def disk(bench: Bench) -> Iterator[Row]:
+    """Measure what an entry takes on disk."""
+    entries = 20_000 if bench.is_quick else 100_000
+    folder = make_gateway(bench.credentials, bench.place("disk"))
+    with run_gateway(folder) as gateway:
+        bench.fill(gateway, entries)
+        total = gateway.entries()
+    length = _entry_length(folder)
+    yield Row(
+        key="disk",
+        figure="bytes on disk for an entry",
+        value=size_on_disk(folder / "data") / total,
+        unit="bytes",
+        yardstick="entry length",
+        against=length,
+        goal=1.25,
+        sense="≤",
+        note=f"{total:,} entries with two quantities, after a stop in order",
+    )
+
+
+def _entry_length(folder: Path) -> float:
+    """Measure the mean length of the entries in a gateway's log."""
+    from coldseal.gateway.config import load_gateway  # noqa: PLC0415 -- the other rows need no package parts
+    from coldseal.gateway.store.reader import LogReader  # noqa: PLC0415 -- the same
+    from coldseal.signing.secrets import read_symmetric_key  # noqa: PLC0415 -- the same
+
+    config = load_gateway(folder / "gateway.toml")
+    reader = LogReader(config.gateway.data, read_symmetric_key(config.store.key, folder))
+    try:
+        entries = reader.read(1000)
+    finally:
+        reader.close()
+    return sum(map(len, entries)) / len(entries)
+
+
+def memory(bench: Bench) -> Iterator[Row]:
+    """Measure resident memory while 500 TLS clients publish steadily."""
+    found: list[list[float]] = []
+    folder = make_gateway(bench.credentials, bench.place("memory"))
+    with run_gateway(folder) as gateway:
+
+        def look() -> None:
+            time.sleep(bench.seconds)  # long enough for the heap to settle
+            found.append([gateway.program.shared_out_mb(), *gateway.program.memory_mb()])
+
+        load(
+            bench.credentials,
+            gateway.port,
+            connections=500,
+            rate=500,
+            seconds=bench.seconds * 2,
+            connected=look,
+        )
+    shared_out, *processes = found[0]
+    yield Row(
+        key="memory",
+        figure="resident memory, 500 TLS clients, all processes",
+        value=sum(processes),
+        unit="MB",
+        goal=100,
+        sense="≤",
+        note=f"{len(processes)} processes, one reading a second from each client; "
+        f"each shared page counted once: {shared_out:.0f} MB",
+    )
+    yield Row(
+        key="memory",
+        figure="resident memory, 500 TLS clients, intake alone",
+        value=processes[0],
+        unit="MB",
+        goal=100,
+        sense="≤",
+        note="the largest of the processes",
+    )
+
+
+def slow_fsync(bench: Bench) -> Iterator[Row]:
+    """Measure the rate when every fsync takes 5 ms longer, as on poor flash."""
+    for mode, goal in (("record", 10_000.0), ("checkpoint", None)):
+        folder = make_gateway(bench.credentials, bench.place(f"slow-fsync-{mode}"))
+        prefix = (*sites.SLOW_FSYNC, "-o", folder / "strace.txt")
+        with run_gateway(folder, mode=mode, prefix=prefix) as gateway:
+            rate = bench.acknowledged(gateway, 50)
+        yield Row(
+            key="slow-fsync",
+            figure=f"acknowledged, each fsync 5 ms longer, signature for each {_unit(mode)}",
+            value=rate,
+            unit="/s",
+            goal=goal,
+            note="50 TLS clients × 20 in flight; strace delays each fsync and fdatasync",
+        )
+
+
+def _unit(mode: str) -> str:
+    """Say what is signed."""
+    return "entry" if mode == "record" else "commit"
+
+
+def baseline(bench: Bench) -> Iterator[Row]:
+    """Compare sensor to service with the article's sketch."""
+    sketch = baseline_per_second(
+        bench.credentials, bench.place("baseline"), 2_000 if bench.is_quick else 8_000
+    )
+    messages = 30_000 if bench.is_quick else 120_000
+    service = make_service(bench.credentials, bench.place("end-to-end-service"))
+    folder = make_gateway(bench.credentials, bench.place("end-to-end"), service)
+    with service.running(), run_gateway(folder, settings=("uplink.retry_max_s=0.5",)) as gateway:
+        begun = time.perf_counter()
+        bench.fill(gateway, messages)
+        wait_until(lambda: gateway.published() >= messages, f"{messages} published", 600, 0.05)
+        wait_until(lambda: service.unverified() == 0, "all signatures checked", 600, 0.05)
+        rate = messages / (time.perf_counter() - begun)
+    yield Row(
+        key="baseline",
+        figure="sensor to service: sealed, stored there, signature checked",
+        value=rate,
+        unit="/s",
+        yardstick="the article's sketch",
+        against=sketch,
+        goal=10,
+        note="sensors, gateway and service on the same cores; the sketch keeps one connection and uses WAL",
+    )
+
+
+ROWS: dict[str, Measure] = {
+    "machine": machine,
+    "acknowledged": acknowledged,
+    "mosquitto": against_mosquitto,
+    "latency": latency,
+    "drain": drain,
+    "million": million,
+    "disk": disk,
+    "memory": memory,
+    "slow-fsync": slow_fsync,
+    "baseline": baseline,
+}
+"""The rows by the name that ``--only`` takes."""

@@ -1,0 +1,117 @@
+"""`coldseal gateway`: set up a gateway's folder, run it, ask how it is.
+
+`init` writes every file or refuses before it writes any key. `run` is the program itself; `status`
+asks a running one over loopback.
+"""
+
+from pathlib import Path
+
+from coldseal.cli.output import print_facts, print_json, print_lines
+
+CONFIG = "gateway.toml"
+ADMISSION = "admission.json"
+
+
+def init(
+    folder: Path,
+    /,
+    *,
+    origin: str,
+    site: str,
+    pki: Path | None = None,
+    uplink: str = "",
+    witness: str = "",
+    as_json: bool = False,
+) -> int:
+    """Make a gateway's folder: configuration, store key, signing keys, and the file that admits its log.
+
+    Args:
+        folder: where; must not hold a gateway yet.
+        origin: origin of the log, such as example.com/site-7/gw-0001; its last part is the gateway's name.
+        site: site level of the topics.
+        pki: folder made by `coldseal identity dev-ca`, whose certificates the configuration will name.
+        uplink: the service, as https://host:port; without it, entries stay here.
+        witness: verifier key of the service's witness, as `coldseal service init` prints it.
+        as_json: answer with one JSON object.
+    """
+    from coldseal.cli.setup import Holder, check, new_folder, quote, write_new
+    from coldseal.cli.templates import GATEWAY
+    from coldseal.gateway.config import Name, Origin
+
+    check("--origin", origin, Origin)
+    check("--site", site, Name)
+    holder = Holder(folder, pki, "gateway", origin.rpartition("/")[2])
+    new_folder(folder, CONFIG)
+    write_new(folder / ADMISSION, _make_keys(folder, origin, site, holder.name))
+    text = GATEWAY.format(
+        origin=quote(origin),
+        site=quote(site),
+        certificate=quote(holder.certificate),
+        key=quote(holder.key),
+        trust=quote(holder.trust),
+        uplink=quote(uplink),
+        witness=quote(witness),
+    )
+    write_new(folder / CONFIG, text.encode())
+    made = {"config": str(folder / CONFIG), "admission": str(folder / ADMISSION), "origin": origin}
+    if as_json:
+        print_json(made)
+    else:
+        print_facts(made)
+        print_lines("", "Next:", f"  coldseal service admit SERVICE.toml {folder / ADMISSION}")
+        print_lines(f"  coldseal gateway run {folder / CONFIG}")
+    return 0
+
+
+def _make_keys(folder: Path, origin: str, site: str, name: str) -> bytes:
+    """Write the gateway's keys, and give the public description of its log."""
+    from coldseal.core.log.delivery.receiver import AdmittedLog
+    from coldseal.service.admission import encode_log_file
+    from coldseal.signing import keys
+    from coldseal.signing.secrets import generate_symmetric_key, write_private_file
+
+    record, checkpoint = keys.generate_record_key(), keys.generate_record_key()
+    interop = keys.generate_interop_key()
+    write_private_file(folder / "store.key", generate_symmetric_key())
+    keys.write_private_key(folder / "record.pem", record)
+    keys.write_private_key(folder / "checkpoint.pem", checkpoint)
+    keys.write_private_key(folder / "interop.pem", interop)
+    lines = (
+        keys.EcdsaSigner(checkpoint).verifier_key(origin),
+        keys.Ed25519Signer(interop).verifier_key(origin),
+    )
+    return encode_log_file(AdmittedLog(origin, name, keys.EcdsaSigner(record).spki, lines, site))
+
+
+def run(config: Path, /, *, set_: list[str] | None = None, log_level: str = "info") -> int:
+    """Run the gateway until SIGTERM or SIGINT; logs go to stderr as JSON lines.
+
+    Args:
+        config: gateway.toml.
+        set_: one setting to override, as table.key=value; may be given several times.
+        log_level: debug, info, warning, error or critical.
+    """
+    from coldseal.cli.setup import start_logs
+    from coldseal.gateway import app
+    from coldseal.gateway.config import load_gateway
+
+    settings = load_gateway(config, set_ or ())
+    start_logs(log_level)
+    return app.run(settings, [str(config.resolve()), *(set_ or ())])
+
+
+def status(config: Path, /, *, set_: list[str] | None = None, as_json: bool = False) -> int:
+    """Ask a running gateway how it is; the exit code is 1 when it is not well.
+
+    Args:
+        config: gateway.toml of the running gateway.
+        set_: one setting to override, as table.key=value; may be given several times.
+        as_json: answer with one JSON object.
+    """
+    from coldseal.cli.status import show_status
+    from coldseal.gateway.config import load_gateway
+
+    return show_status("gateway", load_gateway(config, set_ or ()).http.listen, as_json=as_json)
+
+
+COMMANDS = (init, run, status)

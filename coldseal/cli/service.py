@@ -1,0 +1,126 @@
+"""`coldseal service`: set up a service's folder, admit logs, run it, ask how it is.
+
+`init` writes every file or refuses before it writes any key. A log is taken in only after `admit`.
+"""
+
+import hashlib
+from pathlib import Path
+
+from coldseal.cli.output import print_facts, print_json, print_lines
+from coldseal.errors import OperatorError
+
+CONFIG = "service.toml"
+
+
+def init(folder: Path, /, *, name: str = "localhost", pki: Path | None = None, as_json: bool = False) -> int:
+    """Make a service's folder: configuration, store key and witness key; print the witness's verifier key.
+
+    Args:
+        folder: where; must not hold a service yet.
+        name: name of the service and of its witness.
+        pki: folder made by `coldseal identity dev-ca`, whose certificates the configuration will name.
+        as_json: answer with one JSON object.
+    """
+    from coldseal.cli.setup import Holder, check, new_folder, quote, write_new
+    from coldseal.cli.templates import SERVICE
+    from coldseal.service.config import Name
+    from coldseal.signing.keys import Ed25519Signer, generate_interop_key, write_private_key
+    from coldseal.signing.secrets import generate_symmetric_key, write_private_file
+
+    check("--name", name, Name)
+    holder = Holder(folder, pki, "service", name.rpartition("/")[2])
+    new_folder(folder, CONFIG)
+    key = generate_interop_key()
+    write_private_file(folder / "store.key", generate_symmetric_key())
+    write_private_key(folder / "witness.pem", key)
+    text = SERVICE.format(
+        name=quote(name),
+        certificate=quote(holder.certificate or "service.pem"),
+        key=quote(holder.key or "service.key"),
+        trust=quote(holder.trust or "root.pem"),
+    )
+    write_new(folder / CONFIG, text.encode())
+    witness = Ed25519Signer(key).vkey(name, cosigner=True)
+    made = {"config": str(folder / CONFIG), "witness": witness}
+    if as_json:
+        print_json(made)
+    else:
+        print_facts(made)
+        print_lines("", "Next: put that witness into each gateway's [uplink], and admit its log:")
+        print_lines(f"  coldseal service admit {folder / CONFIG} GATEWAY/admission.json")
+        print_lines(f"  coldseal service run {folder / CONFIG}")
+    return 0
+
+
+def admit(config: Path, admissions: list[Path], /, *, as_json: bool = False) -> int:
+    """Take gateways' logs from now on; a running service notices it by itself.
+
+    Args:
+        config: service.toml.
+        admissions: files made by `coldseal gateway init`.
+        as_json: answer with one JSON object.
+    """
+    from coldseal.cli.setup import write_new
+    from coldseal.service.admission import Admission, encode_log_file, parse_log_file
+    from coldseal.service.config import load_service
+
+    data = load_service(config).service.data
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = data / "logs"
+    known = Admission(folder)
+    admitted = []
+    for path in admissions:
+        try:
+            log = parse_log_file(path.read_bytes(), where=str(path))
+        except OSError as error:
+            hint = "Name the admission.json that `coldseal gateway init` made"
+            raise OperatorError(f"{path}: {error.strerror}", hint) from error
+        held = known.find(log.origin)
+        if held is not None and held != log:
+            raise OperatorError(
+                f"{path}: the log {log.origin} is admitted already, with other keys",
+                "An origin is never used again: give the new gateway a new one",
+            )
+        if held is None:
+            name = hashlib.sha256(log.origin.encode()).hexdigest()[:16]
+            write_new(folder / f"{name}.json", encode_log_file(log))
+        admitted.append(log.origin)
+    if as_json:
+        print_json({"admitted": admitted})
+    else:
+        print_lines(*(f"admitted {origin}" for origin in admitted))
+    return 0
+
+
+def run(config: Path, /, *, set_: list[str] | None = None, log_level: str = "info") -> int:
+    """Run the service until SIGTERM or SIGINT; logs go to stderr as JSON lines.
+
+    Args:
+        config: service.toml.
+        set_: one setting to override, as table.key=value; may be given several times.
+        log_level: debug, info, warning, error or critical.
+    """
+    from coldseal.cli.setup import start_logs
+    from coldseal.service import app
+    from coldseal.service.config import load_service
+
+    settings = load_service(config, set_ or ())
+    start_logs(log_level)
+    return app.run(settings)
+
+
+def status(config: Path, /, *, set_: list[str] | None = None, as_json: bool = False) -> int:
+    """Ask a running service how it is; the exit code is 1 when it is not well.
+
+    Args:
+        config: service.toml of the running service.
+        set_: one setting to override, as table.key=value; may be given several times.
+        as_json: answer with one JSON object.
+    """
+    from coldseal.cli.status import show_status
+    from coldseal.service.config import load_service
+
+    return show_status("service", load_service(config, set_ or ()).http.listen, as_json=as_json)
+
+
+COMMANDS = (init, admit, run, status)

@@ -1,0 +1,108 @@
+"""Asks a running program on loopback how it is, and says it in words.
+
+A value that this page does not know is shown under its own name. Nothing is asked of any other machine.
+"""
+
+import http.client
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from coldseal.cli.output import print_facts, print_json, print_lines, render_bytes, render_span
+from coldseal.errors import OperatorError, UnavailableError
+from coldseal.settings import Address
+
+TIMEOUT_S: Final = 5.0
+
+
+def show_status(program: str, listen: Address | None, *, as_json: bool) -> int:
+    """Ask ``/readyz`` and ``/status``, print the answer, and give 0 when the program is well, else 1.
+
+    Args:
+        program: ``gateway`` or ``service``, for messages.
+        listen: its ``http.listen``.
+        as_json: print one JSON object.
+
+    Raises:
+        OperatorError: the program's configuration switches the page off.
+        UnavailableError: nobody answers, or something else does.
+    """
+    if listen is None:
+        raise OperatorError(f"the {program} shows no status: http.listen is empty", "Set http.listen")
+    ready = _ask(program, listen, "/readyz")
+    found = _ask(program, listen, "/status")
+    if as_json:
+        print_json({"ok": ready["ok"], "reasons": ready["reasons"], **found})
+    else:
+        print_facts({name: value for key, raw in found.items() for name, value in _render(key, raw)})
+        verdict = "well" if ready["ok"] else "NOT WELL"
+        print_lines("", f"The {program} is {verdict}.", *(f"  {reason}" for reason in ready["reasons"]))
+    return 0 if ready["ok"] else 1
+
+
+def _ask(program: str, listen: Address, path: str) -> dict[str, Any]:
+    """Fetch one JSON page; no proxy is looked for."""
+    connection = http.client.HTTPConnection(listen.host, listen.port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        answer = json.loads(connection.getresponse().read())
+    except OSError as error:
+        raise UnavailableError(f"the {program} at {listen}", error.strerror or str(error)) from error
+    except http.client.HTTPException as error:
+        raise UnavailableError(f"the {program} at {listen}", "something else answers there") from error
+    except ValueError as error:
+        raise UnavailableError(f"the {program} at {listen}", "something else answers there") from error
+    finally:
+        connection.close()
+    if not isinstance(answer, dict):
+        raise UnavailableError(f"the {program} at {listen}", "something else answers there")
+    return answer
+
+
+Render = Callable[[Any], str]
+
+
+def _age(seconds: float | None) -> str:
+    """Say how long ago something was."""
+    return "never" if seconds is None else f"{render_span(seconds)} ago"
+
+
+def _devices(silent: Mapping[str, float]) -> str:
+    """Name the silent devices and since when they are."""
+    return ", ".join(f"{name} ({render_span(span)})" for name, span in silent.items()) or "none"
+
+
+_KNOWN: Final[dict[str, tuple[str, Render]]] = {
+    "size": ("entries sealed", "{:,}".format),
+    "published": ("with receipt", "{:,}".format),
+    "backlog": ("without receipt", "{:,}".format),
+    "backlog_bytes": ("waiting to go up", render_bytes),
+    "backlog_s": ("oldest without receipt", render_span),
+    "receipt_age_s": ("last receipt", _age),
+    "checkpoint_age_s": ("last checkpoint", _age),
+    "uplink": ("uplink", str),
+    "store_bytes": ("store", render_bytes),
+    "store_limit_bytes": ("store limit", render_bytes),
+    "connections": ("connected devices", str),
+    "silent": ("silent devices", _devices),
+    "pending": ("waiting for commit", "{:,}".format),
+    "uptime_s": ("running for", render_span),
+    "verify_backlog": ("signatures to check", "{:,}".format),
+    "refuted": ("wrong signatures", "{:,}".format),
+}
+"""What programs say about themselves: the words for it, and how its value is written."""
+
+
+def _render(key: str, value: Any) -> list[tuple[str, str]]:  # noqa: ANN401 # any JSON value
+    """Write one value in words; a table becomes a line for each of its rows."""
+    name, render = _KNOWN.get(key, (key.replace("_", " "), str))
+    if isinstance(value, list) and all(isinstance(row, dict) for row in value):
+        return [(f"{name} {place}", _row(row)) for place, row in enumerate(value, 1)]
+    if value is None and render is not _age:
+        return [(name, "unknown")]
+    return [(name, render(value))]
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    """Write one row of a table."""
+    return ", ".join(f"{name} {value}" for key, raw in row.items() for name, value in _render(key, raw))

@@ -1,0 +1,246 @@
+"""Who may publish and subscribe where: the topic scheme, a device's own branch, and extra grants.
+
+Everything that is not granted is denied. A grant to publish names one topic, never a wildcard, and
+none gives away another device's readings. This module does not route and knows no connection.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from coldseal.errors import InputError, OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ROOT: Final = "coldseal/v1"
+EVERY_DEVICE: Final = "*"
+
+_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_is_name: Final = re.compile(_NAME, re.ASCII).fullmatch
+_SHARE: Final = "$share/"
+
+
+class Channel(StrEnum):
+    """What a device's topic carries."""
+
+    READING = "reading"
+    STATUS = "status"
+    EVENT = "event"
+    COMMAND = "cmd"
+    CONFIG = "config"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a channel is used: whether the device or the gateway writes it, and whether a name follows."""
+
+    from_device: bool
+    is_named: bool
+
+
+SCHEME: Final = {
+    Channel.READING: Rule(from_device=True, is_named=True),  # the sensor
+    Channel.STATUS: Rule(from_device=True, is_named=False),
+    Channel.EVENT: Rule(from_device=True, is_named=True),
+    Channel.COMMAND: Rule(from_device=False, is_named=True),
+    Channel.CONFIG: Rule(from_device=False, is_named=False),
+}
+"""The whole scheme; rights, parser and documentation follow from it."""
+
+_is_own: Final = re.compile(
+    "|".join(
+        f"{channel}/{_NAME}" if rule.is_named else channel
+        for channel, rule in SCHEME.items()
+        if rule.from_device
+    ),
+    re.ASCII,
+).fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A topic of the scheme, taken apart; ``name`` is empty where the channel has none."""
+
+    site: str
+    device: str
+    channel: Channel
+    name: str = ""
+
+    def render(self) -> str:
+        """Write the topic."""
+        tail = f"/{self.name}" if self.name else ""
+        return f"{ROOT}/{self.site}/{self.device}/{self.channel}{tail}"
+
+
+def parse_topic(topic: str) -> Address:
+    """Take a topic of the scheme apart.
+
+    Raises:
+        InputError: it is not ``coldseal/v1/{site}/{device}/{channel}[/{name}]``; names what was expected.
+    """
+    levels = topic.split("/")
+    if not topic.startswith(f"{ROOT}/") or len(levels) not in {5, 6}:
+        raise InputError("topic", "form", topic, f"{ROOT}/{{site}}/{{device}}/{{channel}}[/{{name}}]")
+    site, device = check_name("site", levels[2]), check_name("device", levels[3])
+    try:
+        channel = Channel(levels[4])
+    except ValueError as error:
+        raise InputError("topic", "channel", levels[4], f"one of {', '.join(Channel)}") from error
+    name = "/".join(levels[5:])
+    if SCHEME[channel].is_named:
+        return Address(site, device, channel, check_name("name", name))
+    if len(levels) == 6:  # noqa: PLR2004 # the sixth level is the name
+        raise InputError("topic", "name", name, f"nothing after {channel}")
+    return Address(site, device, channel)
+
+
+def check_name(field: str, value: str) -> str:
+    """Return ``value`` when it may be one level of the scheme, such as a site, a device or a sensor.
+
+    Raises:
+        InputError: it is not 1 to 64 letters, digits, dots, hyphens and underscores after a letter or digit.
+    """
+    if _is_name(value) is None:
+        raise InputError(
+            "topic", field, value, "1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Rights beyond the own branch, for one device by name or for every device (``*``).
+
+    Args:
+        device: a device's name, or ``*``.
+        publish: whole topics; ``{site}`` and ``{device}`` stand for the gateway's site and the holder's name.
+        subscribe: topic filters with the same placeholders; a narrower filter is covered by a wider one.
+    """
+
+    device: str
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What one device may do.
+
+    Args:
+        branch: the device's own branch, ending in a slash.
+        publish: further topics that it may publish.
+        subscribe: the filters that it may subscribe to, or to parts of.
+    """
+
+    branch: str
+    publish: frozenset[str]
+    subscribe: tuple[str, ...]
+
+    def may_publish(self, topic: str) -> bool:
+        """Whether the device may publish this topic."""
+        if topic.startswith(self.branch) and _is_own(topic, len(self.branch)) is not None:
+            return True
+        return topic in self.publish
+
+    def may_subscribe(self, topic_filter: str) -> bool:
+        """Whether the device may subscribe to this filter, shared or not."""
+        if topic_filter.startswith(_SHARE):
+            topic_filter = topic_filter.removeprefix(_SHARE).partition("/")[2]
+        return any(covers(granted, topic_filter) for granted in self.subscribe)
+
+
+class Policy:
+    """The rights of every device at one site.
+
+    Args:
+        site: the gateway's site, as in its topics.
+        grants: rights beyond each device's own branch.
+
+    Raises:
+        OperatorError: a grant is too wide or not well formed; names the grant and the cure.
+    """
+
+    def __init__(self, site: str, grants: Iterable[Grant] = ()) -> None:
+        """Check the grants once; a device's rights are made when it connects."""
+        self._site = check_name("site", site)
+        self._grants = tuple(grants)
+        for grant in self._grants:
+            _check_grant(grant, self._site)
+
+    def rights(self, device: str) -> Rights:
+        """Give the rights of ``device``.
+
+        Raises:
+            InputError: the name cannot stand in a topic.
+        """
+        branch = f"{ROOT}/{self._site}/{check_name('device', device)}/"
+        held = [grant for grant in self._grants if grant.device in {device, EVERY_DEVICE}]
+        below = [f"{branch}{channel}/#" for channel, rule in SCHEME.items() if not rule.from_device]
+        extra = (_fill(each, self._site, device) for grant in held for each in grant.subscribe)
+        topics = (_fill(each, self._site, device) for grant in held for each in grant.publish)
+        return Rights(branch, frozenset(topics), (*below, *extra))
+
+
+def covers(granted: str, asked: str) -> bool:
+    """Whether every topic that ``asked`` matches is matched by ``granted`` as well (both well formed)."""
+    if asked.startswith("$") and granted[:1] in {"+", "#"}:
+        return False  # MQTT-4.7.2-1: a leading wildcard does not match topics that begin with $
+    have, want = granted.split("/"), asked.split("/")
+    for index, level in enumerate(have):
+        if level == "#":
+            return True  # MQTT 4.7.1.2: the parent level, too
+        if index == len(want) or want[index] == "#":
+            return False
+        if level not in {"+", want[index]}:
+            return False
+    return len(have) == len(want)
+
+
+def _fill(pattern: str, site: str, device: str) -> str:
+    """Put site and device in the places that a grant leaves for them."""
+    return pattern.replace("{site}", site).replace("{device}", device)
+
+
+def _check_grant(grant: Grant, site: str) -> None:
+    """Refuse a grant that is too wide or cannot work."""
+    if grant.device != EVERY_DEVICE and _is_name(grant.device) is None:
+        raise OperatorError(f"grants: device {grant.device!r} is not a device's name", "Write its name, or *")
+    for topic in grant.publish:
+        place = f"grants: {grant.device}: publish {topic!r}"
+        if not topic or "+" in topic or "#" in topic or topic.startswith("$"):
+            raise OperatorError(
+                f"{place} is no whole topic", "Name each topic that it may publish, without + or #"
+            )
+        if topic.startswith(f"{ROOT}/"):
+            _check_scheme(place, _fill(topic, site, "device"))
+    for topic_filter in grant.subscribe:
+        if not _is_filter(topic_filter):
+            raise OperatorError(
+                f"grants: {grant.device}: subscribe {topic_filter!r} is no topic filter",
+                "Use + for one whole level, and # only as the last level",
+            )
+
+
+def _check_scheme(place: str, topic: str) -> None:
+    """Refuse to give away what only the device itself may say."""
+    try:
+        address = parse_topic(topic)
+    except InputError as error:
+        raise OperatorError(f"{place} is not in the topic scheme", f"Write {error.expected}") from error
+    if SCHEME[address.channel].from_device:
+        raise OperatorError(
+            f"{place} would speak for a device",
+            f"Below {ROOT} only {Channel.COMMAND} and {Channel.CONFIG} can be granted",
+        )
+
+
+def _is_filter(text: str) -> bool:
+    """Whether this is a topic filter by MQTT 4.7.1, other than a shared or a $ one."""
+    levels = text.split("/")
+    if not text or text.startswith("$") or "#" in levels[:-1]:
+        return False
+    return all(level in {"+", "#"} or not ("+" in level or "#" in level) for level in levels)

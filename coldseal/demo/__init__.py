@@ -1,0 +1,1 @@
+"""Simulated sensors and the show around them: everything real but the temperature."""

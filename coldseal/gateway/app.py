@@ -1,0 +1,333 @@
+"""The gateway as a program: opens its parts, owns their tasks, and ends them in order.
+
+Promise: whatever ends it, the next start goes on with all that was acknowledged. A signal lets what was
+taken in be committed and answered first. The signing process and the uplink are started again alone;
+a fault of the intake ends the program, and its supervisor starts it again. Holds no rule of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from coldseal import __version__
+from coldseal.core import topics
+from coldseal.core.floods import Floods
+from coldseal.core.log import canonical
+from coldseal.core.log.record import Chain, parse_entry
+from coldseal.core.redelivery import Redelivery
+from coldseal.errors import ColdsealError, OperatorError
+from coldseal.gateway.clock import Clock
+from coldseal.gateway.health import Instruments
+from coldseal.gateway.pipeline import Pipeline
+from coldseal.gateway.rejections import Rejections
+from coldseal.gateway.sources.mqtt import MqttListener
+from coldseal.gateway.sources.sessions import SessionStore
+from coldseal.gateway.store.journal import Journal
+from coldseal.gateway.store.log import Log
+from coldseal.gateway.store.sealing import Keys, Sealer, SigningBench
+from coldseal.gateway.store.space import Limits
+from coldseal.gateway.tally import Tally
+from coldseal.gateway.uplink.companion import Companion
+from coldseal.observe import events, logs
+from coldseal.observe.health import HealthServer, Progress
+from coldseal.observe.metrics import GatewayMetrics
+from coldseal.signing.keys import open_ecdsa, open_ed25519
+from coldseal.signing.secrets import read_symmetric_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coldseal.gateway.config import GatewayConfig
+    from coldseal.gateway.sources.decode import Decoded
+    from coldseal.gateway.store.sealing import Draft
+
+TICK_S: Final = 1.0
+"""Pause between looks at counted rejections, due checkpoints, gauges and the clock."""
+
+SWITCH_S: Final = 0.0005
+"""How long the loop keeps the interpreter from a thread that has finished its commit."""
+
+LOG_FOLDER: Final = "log"
+"""Folder of the log below the data folder."""
+
+REDELIVERY_WINDOW: Final = 128
+"""Least number of messages remembered for each device."""
+
+_SOFTWARE: Final = f"coldseal {__version__}"
+_HERE: Final = Path()  # paths in a configuration are absolute once it is loaded
+_log = logs.Log("gateway.app")
+
+
+def run(config: GatewayConfig, arguments: Sequence[str]) -> int:
+    """Run until SIGTERM or SIGINT.
+
+    Args:
+        config: the configuration.
+        arguments: file and overrides that it was loaded from, for the uplink's own process.
+
+    Raises:
+        ColdsealError: it cannot start, or cannot go on.
+    """
+    sys.setswitchinterval(SWITCH_S)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_run_until_signal(config, arguments))
+        except ExceptionGroup as group:
+            _log.emit(events.GATEWAY_FAILED, error=repr(group.exceptions[0]))
+            raise group.exceptions[0] from group
+        except ColdsealError as error:
+            _log.emit(events.GATEWAY_FAILED, error=str(error))
+            raise
+    return 0
+
+
+async def _run_until_signal(config: GatewayConfig, arguments: Sequence[str]) -> None:
+    """Let a signal end the program, or renew its certificates."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    gateway = await Gateway.open(config, arguments)
+    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
+    try:
+        await gateway.serve(stop)
+    finally:
+        await gateway.close()
+
+
+def nothing_to_evaluate(
+    _device: str, _sensor: str, _decoded: Decoded
+) -> tuple[Sequence[str], Sequence[Draft]]:
+    """Stand where product profiles are evaluated; without any, no flag and no further entry."""
+    return (), ()
+
+
+class Gateway:
+    """All parts of a running gateway."""
+
+    def __init__(self, config: GatewayConfig, arguments: Sequence[str], log: Log, store_key: bytes) -> None:
+        """Put the parts together around an open log; `open` is the usual way here."""
+        self._config, self.log = config, log
+        clock = self._clock = Clock()
+        self._metrics = GatewayMetrics()
+        keys = open_keys(config)
+        is_each_signed = config.gateway.signature == "record"
+        self._bench = (
+            SigningBench(config.keys.record, _HERE)
+            if is_each_signed and config.pipeline.signs_beside
+            else None
+        )
+        self._journal = Journal(
+            log,
+            Sealer(log.chain, keys, is_each_signed=is_each_signed, bench=self._bench),
+            clock,
+            checkpoint_entries=config.checkpoint.entries,
+            checkpoint_seconds=config.checkpoint.seconds,
+        )
+        self._keys = keys
+        self._redelivery = _known_messages(log, max(REDELIVERY_WINDOW, 2 * config.mqtt.receive_maximum))
+        progress = Progress("acknowledgements", config.http.stalled_after_s)
+        tally = Tally(self._metrics, progress)
+        self.pipeline = Pipeline(
+            journal=self._journal,
+            redelivery=self._redelivery,
+            rejections=Rejections(Floods(config.pipeline.rejected_per_minute), self._journal),
+            clock=clock,
+            evaluate=nothing_to_evaluate,
+            tally=tally,
+            max_pending=config.pipeline.max_pending,
+            window_s=config.store.commit_window_ms / 1000,
+        )
+        self.listener = MqttListener(
+            config.mqtt,
+            policy=_policy(config),
+            intake=self.pipeline,
+            clock=clock,
+            metrics=self._metrics,
+            store=SessionStore.open(config.gateway.data / "broker.db", store_key),
+        )
+        self._uplink = Companion(arguments) if config.uplink.url else None
+        self._instruments = Instruments(
+            config,
+            clock=clock,
+            metrics=self._metrics,
+            tally=tally,
+            progress=progress,
+            log=log,
+            journal=self._journal,
+            store_key=store_key,
+        )
+        self._health = HealthServer(self._instruments.views())
+        self.health_address = ""
+        """Where health is shown, host:port; empty if nowhere."""
+
+    @classmethod
+    async def open(cls, config: GatewayConfig, arguments: Sequence[str]) -> Gateway:
+        """Open everything that is on disk; the arguments are those of `run`.
+
+        Raises:
+            OperatorError: a file, a key or a setting is wrong.
+            UnavailableError, TrustError: the log cannot be opened.
+        """
+        config.gateway.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store_key = read_symmetric_key(config.store.key, _HERE)
+        log = open_log(config, store_key, Clock().now().t_ms)
+        try:
+            require_same(config, log)
+            return cls(config, arguments, log, store_key)
+        except ColdsealError:
+            await log.close()
+            raise
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Record the start, take readings in until ``stop`` is set, and end in order."""
+        await self._record_start()
+        async with asyncio.TaskGroup() as tasks:
+            beside = [tasks.create_task(self.log.maintain()), tasks.create_task(self._tick())]
+            committing = tasks.create_task(self.pipeline.run())
+            if self._uplink is not None:
+                beside.append(tasks.create_task(self._uplink.run()))
+            await self.listener.start()
+            if self._config.http.listen is not None:
+                self.health_address = await self._health.start(self._config.http.listen)
+                _log.emit(events.HTTP_LISTENING, address=self.health_address)
+            _log.emit(
+                events.GATEWAY_STARTED,
+                origin=self._config.gateway.origin,
+                size=self.log.size,
+                mode=self._config.gateway.signature,
+                listeners=[str(port) for port in self._ports()],
+                software=_SOFTWARE,
+            )
+            await stop.wait()
+            await self.listener.stop()
+            self.pipeline.stop()
+            await committing
+            for task in beside:
+                task.cancel()
+        await self._record_own("shutdown", {"reason": "asked to stop"})
+        _log.emit(events.GATEWAY_STOPPED, reason="asked to stop", size=self.log.size)
+
+    async def close(self) -> None:
+        """Close what is open; after `serve`, or instead of it."""
+        await self._health.stop()
+        if self._bench is not None:
+            self._bench.close()
+        await self.log.close()
+
+    def reload(self) -> None:
+        """Take renewed certificates, revocation list and passwords into use; what is wrong stays out."""
+        path = str(self._config.mqtt.certificate)
+        try:
+            self.listener.reload()
+        except OperatorError as error:
+            _log.emit(events.CERTIFICATE_KEPT, certificate=path, error=str(error))
+            return
+        days = self._instruments.certificate_days()
+        _log.emit(events.CERTIFICATE_RELOADED, certificate=path, days=days)
+
+    def _ports(self) -> Sequence[int]:
+        """Name the ports that the listener has bound."""
+        mqtt = self._config.mqtt
+        bound = [self.listener.port] if mqtt.listen is not None else []
+        return [*bound, self.listener.plain_port] if mqtt.plain_listen is not None else bound
+
+    async def _tick(self) -> None:
+        """Let time do its work, once a second."""
+        interval_ms = self._config.checkpoint.heartbeat_seconds * 1000
+        due_ms = self._clock.now().mono_ms + interval_ms
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = self._clock.now()
+            if now.mono_ms >= due_ms:
+                due_ms = now.mono_ms + interval_ms
+                self.pipeline.record("heartbeat", canonical.encode(self._instruments.heartbeat()))
+            self.pipeline.tick()
+            self._instruments.refresh()
+            if self._uplink is not None:
+                self._uplink.tell(self.log.size)
+
+    async def _record_start(self) -> None:
+        """Begin the log with its genesis, or record that this program took it up again."""
+        if self.log.size:
+            await self._record_own("boot", {"last": self.log.chain.head, "software": _SOFTWARE})
+            return
+        keys, gateway = self._keys, self._config.gateway
+        lines = (keys.checkpoint.verifier_key(gateway.origin), keys.interop.verifier_key(gateway.origin))
+        await self._record_own(
+            "genesis",
+            {
+                "checkpoint_keys": [line.encode() for line in lines],
+                "mode": gateway.signature,
+                "record_key": canonical.encode_base64(keys.record.spki),
+                "site": gateway.site,
+                "software": _SOFTWARE,
+            },
+        )
+
+    async def _record_own(self, kind: str, data: dict[str, canonical.Value]) -> None:
+        """Seal an entry of the log's own, with a checkpoint over it."""
+        draft = self._journal.draft(kind, canonical.encode(data), self._clock.now())
+        await self._journal.fix(self._redelivery, [draft])
+
+
+def open_keys(config: GatewayConfig) -> Keys:
+    """Open the three signing keys that a configuration names."""
+    keys = config.keys
+    return Keys(
+        open_ecdsa(keys.record, base=_HERE),
+        open_ecdsa(keys.checkpoint, base=_HERE),
+        open_ed25519(keys.interop, base=_HERE),
+    )
+
+
+def open_log(config: GatewayConfig, store_key: bytes, now_ms: int) -> Log:
+    """Open the log of a configuration, or begin it."""
+    store = config.store
+    limits = Limits(
+        limit_mb=store.limit_mb, reserve_mb=store.reserve_mb, segment_entries=store.segment_entries
+    )
+    new = Chain(config.gateway.origin, open_ecdsa(config.keys.record, base=_HERE).kid)
+    return Log.open(config.gateway.data / LOG_FOLDER, store_key, limits, new=new, now_ms=now_ms)
+
+
+def require_same(config: GatewayConfig, log: Log) -> None:
+    """Refuse to go on with a log under another record key or sealing mode than it began with.
+
+    Raises:
+        OperatorError: the configuration was changed in a way that needs a new log.
+    """
+    kid = open_ecdsa(config.keys.record, base=_HERE).kid
+    if log.chain.kid != kid:
+        raise OperatorError(
+            f"keys.record is the key {kid}, but the log was sealed with {log.chain.kid}",
+            "Name the log's own record key, or begin a new log under a new gateway.origin",
+        )
+    for raw in log.reader.read(0, max_entries=1):
+        mode = parse_entry(raw).data.get("mode")
+        if mode != config.gateway.signature:
+            raise OperatorError(
+                f"gateway.signature is {config.gateway.signature!r}, but the log began with {mode!r}",
+                "Set it back, or begin a new log under a new gateway.origin",
+            )
+
+
+def _known_messages(log: Log, window: int) -> Redelivery:
+    """Restore what was sealed lately: the newest snapshot, and the entries behind it."""
+    snapshot = log.snapshot
+    known = Redelivery(window) if snapshot is None else Redelivery.restore(snapshot, window=window)
+    for raw in log.replay:
+        known.replay(parse_entry(raw))
+    return known
+
+
+def _policy(config: GatewayConfig) -> topics.Policy:
+    """Make the topic rights of a configuration."""
+    grants = [topics.Grant(grant.device, grant.publish, grant.subscribe) for grant in config.grants]
+    return topics.Policy(config.gateway.site, grants)

@@ -1,0 +1,240 @@
+"""What can be seen of a running gateway: gauges, judgements, and answers in a technician's words.
+
+Healthy means that what devices sent is being acknowledged, not that a socket is open. Reads what the
+parts know and what the uplink has written down; changes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from coldseal.core.log.record import parse_entry
+from coldseal.errors import UnavailableError
+from coldseal.gateway.uplink.receipts import Receipts, UplinkStatus
+from coldseal.identity.peer import read_peer
+from coldseal.observe import events
+from coldseal.observe.health import Health, Views
+from coldseal.observe.logs import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from coldseal.gateway.clock import Clock, ClockStatus
+    from coldseal.gateway.config import GatewayConfig
+    from coldseal.gateway.store.journal import Journal
+    from coldseal.gateway.store.log import Log as EntryLog
+    from coldseal.gateway.tally import Tally
+    from coldseal.observe.health import Progress
+    from coldseal.observe.metrics import GatewayMetrics
+
+SHOWN_SILENT: Final = 20
+"""Silent sensors named in one status answer: the longest silent ones."""
+
+WARN_DAYS: Final = 3
+"""A certificate that ends within so many days is warned of."""
+
+_DAY_S: Final = 86_400
+_MIB: Final = 1024 * 1024
+_log = Log("gateway.health")
+
+
+class Instruments:
+    """Refreshes gauges once a second and answers questions.
+
+    Args:
+        config: the gateway's configuration.
+        clock: gives the moment.
+        metrics: the gauges.
+        tally: knows when each sensor was last heard.
+        progress: knows whether acknowledgements move on.
+        log: the log on disk.
+        journal: knows its newest checkpoint.
+        store_key: opens what the uplink writes down.
+    """
+
+    def __init__(  # one look at every part
+        self,
+        config: GatewayConfig,
+        *,
+        clock: Clock,
+        metrics: GatewayMetrics,
+        tally: Tally,
+        progress: Progress,
+        log: EntryLog,
+        journal: Journal,
+        store_key: bytes,
+    ) -> None:
+        """Take the parts; nothing is read yet."""
+        self._config, self._clock, self._metrics, self._tally = config, clock, metrics, tally
+        self._progress, self._log, self._journal, self._key = progress, log, journal, store_key
+        self._began_ms = clock.now().mono_ms
+        self._receipts: Receipts | None = None
+        self._uplink = UplinkStatus()
+        self._clock_state = clock.status().state
+        self._accepted_ms: tuple[int, int] = (-1, 0)
+        self._warned_day = -1
+        self._was_full = False
+        metrics.store_limit_bytes.set(config.store.limit_mb * _MIB)
+
+    def views(self) -> Views:
+        """Give what the health server asks for."""
+        return Views(self.health, self.ready, self._metrics.render, self.status)
+
+    def health(self) -> Health:
+        """Judge whether what waits moves on."""
+        return self._progress.check(self._clock.now().mono_ms / 1000)
+
+    def ready(self) -> Health:
+        """Judge whether readings are taken in and acknowledged now."""
+        full = Health(("the store is full: nothing is acknowledged",)) if self._tally.is_full else Health()
+        return Health.of((self.health(), full))
+
+    def heartbeat(self) -> dict[str, int]:
+        """Give the data of a heartbeat entry: what was taken in since the start, and the backlog."""
+        tally = self._tally
+        return {
+            "accepted": tally.accepted,
+            "backlog": self._log.size - self._uplink.published,
+            "rejected": tally.rejected,
+        }
+
+    def refresh(self) -> None:
+        """Set every gauge that is an age or a size."""
+        now, metrics = self._clock.now(), self._metrics
+        self._read_uplink()
+        used, size = self._log.used_bytes(), self._log.size
+        backlog = size - self._uplink.published
+        metrics.log_entries.set(size)
+        metrics.store_bytes.set(used)
+        metrics.published_entries.set(self._uplink.published)
+        metrics.backlog_entries.set(backlog)
+        metrics.backlog_bytes.set(used * backlog // size if size else 0)
+        metrics.backlog_seconds.set(self._backlog_s(now.t_ms))
+        metrics.checkpoint_age_seconds.set(self._journal.checkpoint_age_s(now))
+        metrics.uplink_up.set(bool(self._config.uplink.url) and not self._uplink.failures)
+        if self._uplink.receipt_ms:
+            metrics.receipt_age_seconds.set(max(0, now.t_ms - self._uplink.receipt_ms) / 1000)
+        self._watch_clock()
+        self._watch_certificates(now.t_ms)
+        self._watch_room(used)
+
+    def status(self) -> Mapping[str, object]:
+        """Answer what a person wants to know."""
+        now, uplink, config = self._clock.now(), self._uplink, self._config
+        size, clock = self._log.size, self._clock.status()
+        return {
+            "origin": config.gateway.origin,
+            "size": size,
+            "published": uplink.published,
+            "backlog": size - uplink.published,
+            "backlog_s": self._backlog_s(now.t_ms),
+            "receipt_age_s": (now.t_ms - uplink.receipt_ms) / 1000 if uplink.receipt_ms else None,
+            "checkpoint_age_s": self._journal.checkpoint_age_s(now),
+            "uplink": self._describe_uplink(),
+            "store_bytes": self._log.used_bytes(),
+            "store_limit_bytes": config.store.limit_mb * _MIB,
+            "sensors": len(self._tally.last_heard),
+            "silent": self._silent(now.t_ms),
+            "clock": f"{clock.state}, error at most {clock.error_ms} ms",
+            "certificate_days": self.certificate_days(),
+            "uptime_s": (now.mono_ms - self._began_ms) / 1000,
+        }
+
+    def certificate_days(self) -> float:
+        """Give the life left of the listener's certificate, in days; 0 where there is none."""
+        path = self._config.mqtt.certificate
+        return 0 if path is None else round(_left_s(path, self._clock.now().t_ms) / _DAY_S, 1)
+
+    def _read_uplink(self) -> None:
+        """Read what the uplink has written down; count what it achieved since."""
+        if not self._config.uplink.url:
+            return
+        before = self._uplink
+        try:
+            if self._receipts is None:
+                self._receipts = Receipts(self._config.gateway.data, self._key, readonly=True)
+            self._uplink = self._receipts.status()
+        except UnavailableError:  # not made yet, or being made anew: what was read last still stands
+            return
+        for cause, count in self._uplink.failed.items():
+            new = count - before.failed.get(cause, 0)
+            self._metrics.uplink_failures.labels(cause).inc(max(0, new))
+        delivered = self._uplink.published - before.published
+        if delivered > 0 and before.published:
+            accepted = self._accepted_at(before.published)
+            self._metrics.receipt_seconds.observe(
+                max(0, self._uplink.receipt_ms - accepted) / 1000, delivered
+            )
+
+    def _backlog_s(self, now_ms: int) -> float:
+        """Give the age of the oldest entry without receipt, in seconds."""
+        published = self._uplink.published
+        return max(0, now_ms - self._accepted_at(published)) / 1000 if published < self._log.size else 0.0
+
+    def _accepted_at(self, seq: int) -> int:
+        """Give when an entry was accepted, UTC milliseconds; the same one is asked for often."""
+        if self._accepted_ms[0] != seq:
+            (raw,) = self._log.reader.read(seq, max_entries=1)
+            self._accepted_ms = seq, _milliseconds(parse_entry(raw).t)
+        return self._accepted_ms[1]
+
+    def _describe_uplink(self) -> str:
+        """Say how delivery stands."""
+        if not self._config.uplink.url:
+            return "none configured: entries stay here"
+        fault = f" ({self._uplink.fault})" if self._uplink.fault else ""
+        return f"{self._uplink.phase}{fault}"
+
+    def _silent(self, now_ms: int) -> dict[str, float]:
+        """Name the sensors that have been silent for too long, the longest silent first, with seconds."""
+        limit_s = self._config.http.silent_after_s
+        ages = {name: (now_ms - at) / 1000 for name, at in self._tally.last_heard.items()}
+        silent = sorted((name for name in ages if ages[name] > limit_s), key=lambda name: -ages[name])
+        return {name: ages[name] for name in silent[:SHOWN_SILENT]}
+
+    def _watch_clock(self) -> None:
+        """Show the clock, and say when the trust in it changes."""
+        status: ClockStatus = self._clock.status()
+        self._metrics.clock_offset_seconds.set(status.offset_ms / 1000)
+        self._metrics.clock_synchronised.set(status.state == "synchronised")
+        if status.state != self._clock_state:
+            self._clock_state = status.state
+            _log.emit(
+                events.CLOCK_CHANGED, state=status.state, offset_ms=status.offset_ms, error_ms=status.error_ms
+            )
+
+    def _watch_certificates(self, now_ms: int) -> None:
+        """Show how long certificates live, and warn once a day of those that end soon."""
+        config, day = self._config, now_ms // (_DAY_S * 1000)
+        named: dict[str, Path | None] = {
+            "listener": config.mqtt.certificate,
+            "uplink": config.uplink.certificate,
+        }
+        for name, path in named.items():
+            if path is None:
+                continue
+            left_s = _left_s(path, now_ms)
+            self._metrics.certificate_expiry_seconds.labels(name).set(left_s)
+            if left_s < WARN_DAYS * _DAY_S and day != self._warned_day:
+                _log.emit(events.CERTIFICATE_EXPIRES, certificate=name, days=round(left_s / _DAY_S, 1))
+        self._warned_day = day
+
+    def _watch_room(self, used: int) -> None:
+        """Say once when the store is full, and once when there is room again."""
+        store = self._config.store
+        limit = (store.limit_mb - store.reserve_mb) * _MIB
+        if self._tally.is_full != self._was_full:
+            self._was_full = self._tally.is_full
+            _log.emit(events.STORE_FULL if self._was_full else events.STORE_FREE, bytes=used, limit=limit)
+
+
+def _milliseconds(t: str) -> int:
+    """Read an entry's time."""
+    return round(datetime.fromisoformat(t).timestamp() * 1000)
+
+
+def _left_s(certificate: Path, now_ms: int) -> float:
+    """Give the life left of a certificate, in seconds."""
+    return read_peer(certificate).not_after.timestamp() - now_ms / 1000

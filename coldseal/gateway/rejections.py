@@ -1,0 +1,76 @@
+"""Makes the ``rejected`` entries: what was not taken, from whom, and why.
+
+Promise: every message that a device was told is not taken stands in the log, by its hash at least; a
+flood of them as one entry that counts. Does not decide what is rejected and answers nobody.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Final
+
+from coldseal.core.log import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coldseal.core.floods import Floods
+    from coldseal.gateway.clock import Stamp
+    from coldseal.gateway.message import Message
+    from coldseal.gateway.store.journal import Journal
+    from coldseal.gateway.store.sealing import Draft
+
+PAYLOAD_KEPT: Final = 256
+"""A rejected payload of up to this many bytes is kept whole; of a larger one, its hash."""
+
+TOPIC_KEPT: Final = 256
+DETAIL_KEPT: Final = 300
+
+
+class Rejections:
+    """Drafts of rejected entries, bounded for each device.
+
+    Args:
+        floods: the bound.
+        journal: stamps the drafts.
+    """
+
+    def __init__(self, floods: Floods, journal: Journal) -> None:
+        """Take the parts."""
+        self._floods, self._journal = floods, journal
+
+    def draft(self, message: Message, digest: str, reason: str, detail: str) -> Draft | None:
+        """Make the entry of one rejected message; None where its device floods and it was only counted.
+
+        Args:
+            message: what was not taken.
+            digest: SHA-256 of its payload, hex.
+            reason: the reason's code.
+            detail: the reason in words; cut after :data:`DETAIL_KEPT` characters.
+        """
+        if not self._floods.admits(message.device, digest, now_ms=message.received.mono_ms):
+            return None
+        src: dict[str, canonical.Value] = {
+            "dev": message.device,
+            "sha256": digest,
+            "topic": message.topic[:TOPIC_KEPT],
+        }
+        if message.fingerprint:
+            src["fp"] = message.fingerprint
+        if message.packet_id is not None:
+            src["pid"] = message.packet_id
+        if len(message.payload) <= PAYLOAD_KEPT:
+            src["payload"] = base64.b64encode(message.payload).decode()
+        data = canonical.encode({"detail": detail[:DETAIL_KEPT], "reason": reason})
+        return self._journal.draft("rejected", data, message.received, canonical.encode(src))
+
+    def counted(self, now: Stamp) -> Iterator[Draft]:
+        """Make one entry for each device whose rejections were only counted since the last call."""
+        for device, count, digest in self._floods.take_counted():
+            data: dict[str, canonical.Value] = {
+                "count": count,
+                "detail": "more than the rate allows single entries for",
+                "reason": "rate",
+            }
+            src: dict[str, canonical.Value] = {"dev": device, "sha256": digest}
+            yield self._journal.draft("rejected", canonical.encode(data), now, canonical.encode(src))

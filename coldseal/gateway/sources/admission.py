@@ -1,0 +1,173 @@
+"""Who is speaking: the holder of a verified certificate, or a name with a right password.
+
+A caller has one identity for its whole connection. Passwords are checked in threads, few at a time,
+because each check costs processor and memory on purpose. What the caller may do is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from cryptography import x509
+
+from coldseal.errors import InputError, OperatorError, TrustError
+from coldseal.identity.peer import NAME, require_role
+from coldseal.mqtt.packets import ReasonCode
+from coldseal.mqtt.session import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    from coldseal.core.topics import Policy
+    from coldseal.gateway.sources.door import House
+    from coldseal.gateway.sources.link import Link
+    from coldseal.gateway.sources.report import Report
+    from coldseal.identity.passwords import Passwords
+    from coldseal.mqtt.packets import Connect
+
+_WORKERS: Final = 2
+_MAX_WAITING: Final = 64
+_WRONG: Final = "wrong user name or password"
+_PEM_LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+
+
+class Holder(NamedTuple):
+    """The holder of a client certificate."""
+
+    name: str
+    fingerprint: str
+    not_after: datetime
+    issued: tuple[x509.Name, int]
+    """Issuer and serial number, as a revocation list names a certificate."""
+
+
+def read_holder(certificate_der: bytes) -> Holder:
+    """Read who holds a verified certificate.
+
+    Raises:
+        InputError: the certificate carries no identity.
+        RoleError: it is not a device's.
+    """
+    peer = require_role(certificate_der, "device")
+    certificate = x509.load_der_x509_certificate(certificate_der)
+    return Holder(
+        peer.name, peer.fingerprint, peer.not_after, (certificate.issuer, certificate.serial_number)
+    )
+
+
+def read_revoked(path: Path) -> frozenset[tuple[x509.Name, int]]:
+    """Read which certificates the PEM lists of a file revoke, as issuer and serial number.
+
+    Raises:
+        OperatorError: the file cannot be read as revocation lists.
+    """
+    try:
+        lists = [x509.load_pem_x509_crl(pem) for pem in _PEM_LIST.findall(path.read_bytes())]
+    except (OSError, ValueError) as error:
+        raise OperatorError(f"{path} cannot be read: {error}", "Name a PEM revocation list") from error
+    return frozenset((each.issuer, revoked.serial_number) for each in lists for revoked in each)
+
+
+class Reception:
+    """Lets clients in, or says why not.
+
+    Args:
+        policy: gives each device its rights.
+        house: is told who is no longer half-open.
+        passwords: names and hashes; None lets nobody in by password.
+        report: is told who came and who was refused.
+        now: gives the listener's time.
+        dispatch: is called after an answer that came later, for what the broker has noticed.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        house: House,
+        passwords: Passwords | None,
+        report: Report,
+        *,
+        now: Callable[[], float],
+        dispatch: Callable[[], None],
+    ) -> None:
+        """Start without threads: they come with the first check of a password."""
+        self._policy, self._house, self._report = policy, house, report
+        self._now, self._dispatch = now, dispatch
+        self._passwords = passwords
+        self._threads = ThreadPoolExecutor(_WORKERS, "password")
+        self._waiting = 0
+
+    def replace(self, passwords: Passwords) -> None:
+        """Use a newer password file from now on."""
+        self._passwords = passwords
+
+    def close(self) -> None:
+        """End the threads, after the checks that run."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def identify(self, link: Link, certificate_der: bytes) -> bool:
+        """Read who holds the certificate of a TLS connection; False when it is nobody who may speak here."""
+        try:
+            link.holder = read_holder(certificate_der)
+        except (InputError, TrustError) as error:
+            self._report.refused(link.address, "identity", str(error), self._now())
+            return False
+        return True
+
+    def log_in(self, link: Link, connect: Connect) -> None:
+        """Find out who asks to be let in, now or once a thread has checked the password."""
+        name, password = connect.username, connect.password
+        if link.holder is not None:
+            self._admit(link, connect, Identity(link.holder.name, link.holder.fingerprint))
+        elif self._passwords is None or name is None or password is None:
+            self._refuse(link, ReasonCode.NOT_AUTHORIZED, "neither certificate nor password")
+        elif NAME.fullmatch(name) is None:
+            self._refuse(link, ReasonCode.BAD_USER_NAME_OR_PASSWORD, _WRONG)
+        elif self._waiting >= _MAX_WAITING:
+            self._refuse(link, ReasonCode.SERVER_BUSY, "too many log-ins at once")
+        else:
+            self._check(link, connect, Identity(name), password)
+
+    def _check(self, link: Link, connect: Connect, identity: Identity, password: bytes) -> None:
+        """Check a password in a thread."""
+        passwords = self._passwords
+        if passwords is None:
+            return
+        self._waiting += 1
+        checked = asyncio.get_running_loop().run_in_executor(
+            self._threads, passwords.is_valid, identity.name, password
+        )
+
+        def done(result: asyncio.Future[bool]) -> None:
+            self._waiting -= 1
+            if result.cancelled():
+                return
+            if result.result():
+                self._admit(link, connect, identity)
+            else:
+                self._refuse(link, ReasonCode.BAD_USER_NAME_OR_PASSWORD, _WRONG)
+            self._dispatch()
+
+        checked.add_done_callback(done)
+
+    def _admit(self, link: Link, connect: Connect, identity: Identity) -> None:
+        """Let a client in, with the rights that its name has."""
+        connection = link.connection
+        connection.admit(identity, self._policy.rights(identity.name), secrets.token_hex(8), self._now())
+        if connection.session_key is not None:
+            link.device, link.client_id = connection.session_key
+            self._house.admit(link.address)
+            self._report.connected(link, connect.version.name)
+        elif connection.ended is not None:
+            self._report.refused(link.address, "limit", connection.ended.name, self._now())
+
+    def _refuse(self, link: Link, reason: ReasonCode, text: str) -> None:
+        """Do not let a client in."""
+        link.connection.refuse(reason, text)
+        self._report.refused(link.address, "identity", text, self._now())

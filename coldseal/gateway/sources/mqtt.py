@@ -1,0 +1,388 @@
+"""The MQTT listener: TCP and TLS 1.3, certificates or passwords, in front of the broker machine.
+
+A message goes to the intake with its sender's proven name; its PUBACK leaves when the intake has
+acknowledged it, and after everything else that it promises is durable. Acknowledgements of one turn
+of the loop leave in one write for each client. What a payload means is decided behind the intake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from coldseal.errors import OperatorError
+from coldseal.gateway.message import Message, Outcome
+from coldseal.gateway.sources.admission import Reception, read_revoked
+from coldseal.gateway.sources.door import Door, DoorLimits, House
+from coldseal.gateway.sources.link import Link
+from coldseal.gateway.sources.report import Report
+from coldseal.gateway.sources.writing import SessionWriter
+from coldseal.identity import contexts
+from coldseal.identity.passwords import open_passwords
+from coldseal.mqtt.broker import Broker
+from coldseal.mqtt.connection import Fault, Login
+from coldseal.mqtt.inbound import Received
+from coldseal.mqtt.limits import Limits
+from coldseal.mqtt.packets import NO_PROPERTIES, Properties, Publish, ReasonCode
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from coldseal.core.topics import Policy
+    from coldseal.gateway.clock import Clock, Stamp
+    from coldseal.gateway.config import Mqtt
+    from coldseal.gateway.sources.sessions import SessionStore
+    from coldseal.mqtt.connection import Connection
+    from coldseal.observe.metrics import GatewayMetrics
+    from coldseal.settings import Address
+
+NOT_AUTHORISED: Final = "not-authorised"
+
+ANSWERS: Final[dict[int, ReasonCode]] = {
+    Outcome.SEALED: ReasonCode.SUCCESS,
+    Outcome.DUPLICATE: ReasonCode.SUCCESS,
+    Outcome.REJECTED: ReasonCode.PAYLOAD_FORMAT_INVALID,
+    Outcome.REFUSED: ReasonCode.NOT_AUTHORIZED,
+    Outcome.BUSY: ReasonCode.QUOTA_EXCEEDED,
+}
+"""How each outcome is said in MQTT 5; 3.1.1 has one acknowledgement for all but BUSY, and none for that."""
+
+_TICK_S: Final = 1.0
+_STOP_S: Final = 5.0
+_SOON_S: Final = 0.01
+_MAX_TOPICS_KEPT: Final = 16_384
+
+
+class Intake(Protocol):
+    """What takes the messages: the pipeline."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a source should stop reading until earlier messages are acknowledged."""
+
+    def submit(self, message: Message) -> None:
+        """Take a message; its ``acknowledge`` is called once, later."""
+
+
+class MqttListener:
+    """The listener, with every session of the gateway.
+
+    Args:
+        config: the ``[mqtt]`` table.
+        policy: who may publish and subscribe where.
+        intake: takes the messages.
+        clock: stamps them.
+        metrics: where counts are shown.
+        store: keeps sessions over a restart; None keeps them in memory only.
+    """
+
+    def __init__(
+        self,
+        config: Mqtt,
+        *,
+        policy: Policy,
+        intake: Intake,
+        clock: Clock,
+        metrics: GatewayMetrics,
+        store: SessionStore | None = None,
+        limits: DoorLimits | None = None,
+    ) -> None:
+        """Take the parts; ``start`` opens the doors."""
+        self._config, self._policy, self._intake, self._clock = config, policy, intake, clock
+        self._report = Report(metrics)
+        self._house = House(limits or _door_limits(config), self._report.turned_away)
+        passwords = open_passwords(config.passwords) if config.passwords is not None else None
+        self._reception = Reception(
+            policy, self._house, passwords, self._report, now=self.now, dispatch=self.dispatch
+        )
+        self._context: ssl.SSLContext | None = None
+        self._doors: dict[str, Door] = {}
+        self._links: dict[Connection, Link] = {}
+        self._held: list[Connection] = []
+        self._topics: dict[tuple[str, str], str] = {}
+        self._ticking: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._epoch = 0.0
+        self.paused: set[Link] = set()
+        self.max_buffered_bytes = config.max_buffered_bytes
+        self.broker = Broker(_limits(config), ANSWERS, self._wake, 0.0)
+        self._stirred = asyncio.Event()
+        self._writer = SessionWriter(
+            store, take=self.broker.take_changes, written=self._written, failed=self._report.unsaved
+        )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether links should stop reading."""
+        return self._intake.is_full
+
+    @property
+    def port(self) -> int:
+        """The TLS door's port."""
+        return self._doors["tls"].port
+
+    @property
+    def plain_port(self) -> int:
+        """The plain door's port."""
+        return self._doors["plain"].port
+
+    def now(self) -> float:
+        """Seconds since 1970 that never step back while the program runs."""
+        return self._epoch + self._loop.time()
+
+    # Opening and closing
+
+    async def start(self) -> None:
+        """Take back what was kept, and open the doors.
+
+        Raises:
+            OperatorError: a certificate, key or address cannot be used.
+            UnavailableError: the kept sessions cannot be read.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._epoch = self._clock.now().t_ms / 1000 - self._loop.time()
+        kept = await self._writer.load()
+        if kept is not None:
+            self.broker.restore(kept.sessions, kept.items, kept.retained, self.now())
+        config = self._config
+        if config.listen is not None and config.certificate is not None and config.key is not None:
+            self._context = contexts.server_context(
+                config.certificate,
+                config.key,
+                config.client_ca,
+                require=config.passwords is None,
+                crl=config.crl,
+            )
+            self._open("tls", config.listen, self._context)
+        if config.plain_listen is not None:
+            self._open("plain", config.plain_listen, None)
+        self._tick()
+
+    def _open(self, name: str, address: Address, context: ssl.SSLContext | None) -> None:
+        """Open one door."""
+        door = Door(self._house, context, self._greet, self._greeting_failed)
+        try:
+            door.open(address)
+        except OSError as error:
+            raise OperatorError(
+                f"mqtt cannot listen on {address}: {error.strerror}", "Choose another address"
+            ) from error
+        self._doors[name] = door
+
+    def _greet(self, address: str) -> Link:
+        """Make the link for an accepted socket."""
+        return Link(self, address)
+
+    async def stop(self) -> None:
+        """Take no more in, answer what was taken, say farewell, and write the last changes.
+
+        The intake must still run: what it has not acknowledged after some seconds is not answered here; its
+        senders send it again.
+        """
+        for door in self._doors.values():
+            await door.close()
+        for link in self._links.values():
+            link.pause()
+        await self._until(lambda: not self._load())
+        self.broker.stop()
+        await self._until(lambda: not self._links and self._writer.is_idle)
+        for link in tuple(self._links.values()):
+            link.cut_off("shutdown")
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._reception.close()
+        self._writer.close()
+
+    async def _until(self, is_done: Callable[[], bool]) -> None:
+        """Wait for something that the loop's other work brings about, but not for ever."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S):
+                while not is_done():
+                    self._stirred.clear()
+                    await self._stirred.wait()
+
+    def _load(self) -> int:
+        """Count the messages that wait for their outcome."""
+        dialogues = (link.connection.dialogue for link in self._links.values())
+        return sum(dialogue.inbound.load for dialogue in dialogues if dialogue is not None)
+
+    def reload(self) -> None:
+        """Use renewed certificate, revocation list and passwords; revoked devices are sent away at once.
+
+        Raises:
+            OperatorError: a file cannot be used; what was in force stays.
+        """
+        config = self._config
+        if self._context is not None and config.certificate is not None and config.key is not None:
+            contexts.reload(self._context, config.certificate, config.key, crl=config.crl)
+        if config.passwords is not None:
+            self._reception.replace(open_passwords(config.passwords))
+        if config.crl is not None:
+            revoked = read_revoked(config.crl)
+            for link in tuple(self._links.values()):
+                if link.holder is not None and link.holder.issued in revoked:
+                    link.end(ReasonCode.NOT_AUTHORIZED, "the certificate is revoked")
+            self.dispatch()
+
+    # Links
+
+    def arrived(self, link: Link) -> Connection:
+        """A socket is ready: give it its machine."""
+        connection = self.broker.open(link.accepted_at)
+        self._links[connection] = link
+        return connection
+
+    def identify(self, link: Link, certificate_der: bytes | None) -> None:
+        """Read who stands behind a TLS connection; a stranger is sent away before a byte is read."""
+        if certificate_der is not None and not self._reception.identify(link, certificate_der):
+            link.cut_off("identity")
+
+    def left(self, link: Link) -> None:
+        """A socket is gone."""
+        self._links.pop(link.connection, None)
+        self.paused.discard(link)
+        self._stirred.set()
+        self._house.leave(link.address, was_admitted=bool(link.device))
+        ended = link.connection.ended
+        if link.device and ended is not None:
+            self._report.left(link, ended, by_us=bool(link.cut))
+        self.dispatch()
+
+    # Events of the broker
+
+    def dispatch(self) -> None:
+        """See to everything that the broker has noticed."""
+        broker = self.broker
+        while broker.events:
+            happened, broker.events = broker.events, []
+            stamp = self._clock.now()
+            for event in happened:
+                if type(event) is Received:
+                    self._hand_over(event, stamp)
+                elif isinstance(event, Login):
+                    self._reception.log_in(self._links[event.connection], event.connect)
+                elif isinstance(event, Fault):
+                    self._fault(event)
+
+    def _hand_over(self, received: Received, stamp: Stamp) -> None:
+        """Give a message to the intake, with the judgement of its topic."""
+        publish, identity = received.publish, received.identity
+        place = (identity.name, publish.topic)
+        refused = self._topics.get(place)
+        if refused is None:
+            refused = self._judge(*place)
+        self._intake.submit(
+            Message(
+                identity.name,
+                identity.credential,
+                publish.topic,
+                publish.payload,
+                publish.qos,
+                publish.packet_id,
+                publish.dup,
+                stamp,
+                received.acknowledge,
+                refused,
+                received.client_id,
+            )
+        )
+
+    def _judge(self, device: str, topic: str) -> str:
+        """Say why a device may not publish a topic, or nothing; remembered for a while."""
+        if len(self._topics) >= _MAX_TOPICS_KEPT:
+            self._topics.clear()
+        refused = "" if self._policy.rights(device).may_publish(topic) else NOT_AUTHORISED
+        self._topics[device, topic] = refused
+        return refused
+
+    def _fault(self, fault: Fault) -> None:
+        """A client broke the standard; the machine has ended its connection."""
+        link = self._links.get(fault.connection)
+        if link is not None:
+            link.cut = str(fault.error)
+            self._report.refused(link.address, "protocol", link.cut, self.now())
+
+    def _greeting_failed(self, address: str, error: Exception) -> None:
+        """A TLS handshake failed or took too long."""
+        cause = "timeout" if "taking longer" in str(error) else "identity"
+        self._report.refused(address, cause, str(error), self.now())
+
+    # Output
+
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, properties: Properties = NO_PROPERTIES
+    ) -> int:
+        """Publish for the gateway itself at QoS 1, such as a command.
+
+        Returns:
+            How many sessions it was sent to or waits in; 0 says that nobody has subscribed.
+        """
+        self.broker.now = self.now()
+        reached = self.broker.publish(Publish(topic, payload, 1, retain, properties=properties))
+        self._wake()
+        return reached
+
+    def _wake(self) -> None:
+        """There is output: write it in the next turn of the loop, all of it together."""
+        self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what may leave: everything whose changes are durable."""
+        broker = self.broker
+        self._writer.write()
+        ready, broker.ready = broker.ready, []
+        for connection in ready:
+            if connection.held_until > broker.saved:
+                self._held.append(connection)
+            elif (link := self._links.get(connection)) is not None:
+                link.write()
+        for link in tuple(self.paused):
+            link.resume()
+        self._stirred.set()
+
+    def _written(self, group: int) -> None:
+        """A group of changes is durable: what waited for it may leave."""
+        self._report.saved()
+        self.broker.confirm(group)
+        if self._held:
+            held, self._held = self._held, []
+            self.broker.ready += held
+            self._wake()
+
+    def _tick(self) -> None:
+        """Once a second: time-outs, wills, retries, metrics."""
+        self._ticking = self._loop.call_later(_TICK_S, self._tick)
+        now = self.now()
+        self.broker.tick(now)
+        today = datetime.fromtimestamp(now, UTC)
+        for link in tuple(self._links.values()):
+            link.tick(now)
+            if link.holder is not None and link.holder.not_after <= today:
+                link.end(ReasonCode.NOT_AUTHORIZED, "the certificate has expired")
+        stamp = self._clock.now()
+        for link in tuple(self.paused):
+            dialogue = link.connection.dialogue
+            for received in dialogue.inbound.take_retries() if dialogue is not None else ():
+                self._hand_over(received, stamp)
+        for door in self._doors.values():
+            door.resume()
+        if self._house.count < self._house.limits.max_connections:
+            self._report.has_room("max_connections")
+        self._report.show(self.broker.counts, len(self._links))
+        self.dispatch()
+        self._flush()
+
+
+def _limits(config: Mqtt) -> Limits:
+    """Take the machine's bounds from the configuration."""
+    return msgspec.convert(config, Limits, from_attributes=True)
+
+
+def _door_limits(config: Mqtt) -> DoorLimits:
+    """Take the doors' bounds from the configuration."""
+    return DoorLimits(max_connections=config.max_connections, handshake_timeout_s=config.connect_timeout_s)

@@ -1,0 +1,117 @@
+"""What the listener tells people: who came, who left and why, and what was given up, in logs and metrics.
+
+A flood of bad callers makes one line a minute for each address, not one each. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from coldseal.mqtt.broker import Counts
+from coldseal.observe import events
+from coldseal.observe.logs import Log
+
+if TYPE_CHECKING:
+    from coldseal.gateway.sources.link import Link
+    from coldseal.mqtt.packets import ReasonCode
+    from coldseal.observe.metrics import GatewayMetrics
+
+_QUIET_S: Final = 60.0
+_REMEMBERED: Final = 1_024
+
+
+class Seldom:
+    """Lets something through once a minute for each key; forgets the oldest keys first."""
+
+    def __init__(self) -> None:
+        """Start with nothing said."""
+        self._said: OrderedDict[str, float] = OrderedDict()
+
+    def __call__(self, key: str, now: float) -> bool:
+        """Whether it may be said now."""
+        last = self._said.get(key)
+        if last is not None and now - last < _QUIET_S:
+            return False
+        self._said[key] = now
+        self._said.move_to_end(key)
+        if len(self._said) > _REMEMBERED:
+            self._said.popitem(last=False)
+        return True
+
+
+class Report:
+    """The listener's voice.
+
+    Args:
+        metrics: where counts are shown.
+    """
+
+    def __init__(self, metrics: GatewayMetrics) -> None:
+        """Start with nothing counted."""
+        self._metrics = metrics
+        self._log = Log("gateway.mqtt")
+        self._seldom = Seldom()
+        self._is_at_limit = False
+        self._is_failing = False
+        self._shown = Counts()
+
+    def connected(self, link: Link, version: str) -> None:
+        """A device was admitted."""
+        self._log.emit(
+            events.DEVICE_CONNECTED,
+            device=link.device,
+            client=link.client_id,
+            version=version,
+            address=link.address,
+        )
+
+    def left(self, link: Link, reason: ReasonCode, *, by_us: bool) -> None:
+        """A device's connection ended, by a cut of ours or otherwise."""
+        event = events.CONNECTION_CUT if by_us else events.DEVICE_LEFT
+        self._log.emit(event, device=link.device, client=link.client_id, reason=link.cut or reason.name)
+
+    def refused(self, address: str, cause: str, reason: str, now: float) -> None:
+        """A caller was turned away; the cause is one of the metric's (identity, limit, timeout, protocol)."""
+        self._metrics.connections_refused.labels(cause).inc()
+        if self._seldom(f"{address} {cause}", now):
+            self._log.emit(events.DEVICE_REFUSED, address=address, reason=reason)
+
+    def cut(self, cause: str) -> None:
+        """A device's connection was cut by us."""
+        self._metrics.connections_refused.labels(cause).inc()
+
+    def turned_away(self, bound: str) -> None:
+        """A bound of the house is reached; said once until there is room again."""
+        self._metrics.connections_refused.labels("limit").inc()
+        if not self._is_at_limit:
+            self._is_at_limit = True
+            self._log.emit(events.CONNECTIONS_FULL, limit=bound)
+
+    def has_room(self, limit: str) -> None:
+        """There is room; said once after a bound was reached."""
+        if self._is_at_limit:
+            self._is_at_limit = False
+            self._log.emit(events.CONNECTIONS_FREE, limit=limit)
+
+    def unsaved(self, error: Exception) -> None:
+        """Sessions could not be written; said once until they can."""
+        if not self._is_failing:
+            self._is_failing = True
+            self._log.emit(events.STORE_FAILED, error=str(error))
+
+    def saved(self) -> None:
+        """Sessions were written."""
+        self._is_failing = False
+
+    def show(self, counts: Counts, connections: int) -> None:
+        """Bring the metrics up to date."""
+        metrics, shown = self._metrics, self._shown
+        metrics.connections.set(connections)
+        metrics.messages_out.inc(counts.sent - shown.sent)
+        metrics.dropped.labels("queue-full").inc(counts.full - shown.full)
+        metrics.dropped.labels("expired").inc(counts.expired - shown.expired)
+        metrics.dropped.labels("too-large").inc(counts.too_large - shown.too_large)
+        self._shown = msgspec.structs.replace(counts)

@@ -1,0 +1,201 @@
+"""An open database is encrypted, in WAL mode with a full sync for each commit, or it is not opened.
+
+The format is SQLCipher 4 with a raw 32-byte key, so the ordinary `sqlcipher` program opens the
+file too. This is the gateway's only door to the database driver. It knows no schema and keeps no
+key. The WAL is never copied into the file unasked, not even by closing: its owner calls `copy_wal`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from coldseal.errors import OperatorError, TrustError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+Connection = apsw.Connection
+DatabaseError = apsw.Error
+
+KEY_BYTES = 32
+PAGE_BYTES = 4096
+BUSY_MS = 5_000
+_SCANNED_BYTES = 64 * 1024
+_MARKERS = (b"SQLite format 3\0", b"CREATE TABLE", b'{"body":')
+
+
+class PlaintextError(TrustError):
+    """A file of the store can be read without its key."""
+
+    verdict = "plaintext-store"
+
+    def __init__(self, path: Path, marker: bytes) -> None:
+        """Keep the file and what could be read in it."""
+        self.path = path
+        self.marker = marker
+        super().__init__(f"{path} is not encrypted: it shows {marker!r}")
+
+
+class StoreDamagedError(TrustError):
+    """The store does not hold what it once held; nothing is repaired or written.
+
+    Args:
+        what: what is damaged: a file, or the log.
+        why: what was found and what was expected.
+        seq: the first seq that is missing or wrong, where it is known.
+    """
+
+    verdict = "store-damaged"
+
+    def __init__(self, what: str, why: str, seq: int | None = None) -> None:
+        """Keep the facts; the message names the next move, because the first one can destroy evidence."""
+        self.what = what
+        self.why = why
+        self.seq = seq
+        place = "" if seq is None else f", from seq {seq} on"
+        super().__init__(
+            f"{what} is damaged{place}: {why}. Copy the data directory away, with its WAL, before anything"
+            " else: recovery needs every file as it is"
+        )
+
+
+class StoreFullError(UnavailableError):
+    """There is no room for more; what is stored stays, and the same call succeeds when there is room."""
+
+    def __init__(self, cause: str) -> None:
+        """Keep the cause."""
+        super().__init__("the store", cause)
+
+
+def open_database(
+    path: Path, key: bytes, *, readonly: bool = False, schema: str = "", vfs: str = ""
+) -> Connection:
+    """Open, or create, one encrypted database.
+
+    Args:
+        path: the database file; its directory must exist.
+        key: 32 raw bytes; no key derivation takes place.
+        readonly: for a reader in this or another process while somebody writes.
+        schema: statements run in one transaction; each should be `CREATE … IF NOT EXISTS`.
+        vfs: another SQLite VFS to sit on; its name must begin with `multipleciphers-`.
+
+    Raises:
+        OperatorError: the key is not 32 bytes, or is not the key of this file.
+        UnavailableError: the file cannot be opened, read or written.
+        PlaintextError: what is on disk is not encrypted.
+    """
+    if len(key) != KEY_BYTES:
+        raise OperatorError(f"the key of {path} has {len(key)} bytes", f"Give a key of {KEY_BYTES} bytes.")
+    flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    with translated(str(path)):
+        connection = Connection(str(path), flags=flags, vfs=vfs or None)
+        try:
+            _prepare(connection, key, readonly=readonly)
+            if schema:
+                with connection:
+                    connection.execute(schema)
+            verify_encrypted(path)
+        except apsw.NotADBError as error:
+            connection.close(True)
+            hint = "Give the key that the store was made with, or another data directory."
+            raise OperatorError(f"{path} is not a database under this key", hint) from error
+        except BaseException:
+            connection.close(True)
+            raise
+    return connection
+
+
+def _prepare(connection: Connection, key: bytes, *, readonly: bool) -> None:
+    """Set cipher, key and durability, and read a page so that a wrong key shows here."""
+    # closing would otherwise delete a WAL whose damaged part is still to be salvaged
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.pragma("cipher", "sqlcipher")
+    connection.pragma("legacy", 4)
+    connection.pragma("key", f"x'{key.hex()}'")
+    connection.set_busy_timeout(BUSY_MS)
+    connection.pragma("temp_store", "memory")  # a temporary file would be plaintext
+    connection.pragma("trusted_schema", 0)
+    connection.pragma("recursive_triggers", 1)  # without it REPLACE passes a delete trigger
+    connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    if not readonly:
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "full")
+        connection.pragma("wal_autocheckpoint", 0)
+
+
+def fetch(connection: Connection, query: str, values: Sequence[int | str] = ()) -> list[tuple[Any, ...]]:
+    """Give all rows of a query; the types of its columns are the schema's matter."""
+    return connection.execute(query, values).fetchall()
+
+
+def copy_wal(connection: Connection, *, is_emptying: bool = False) -> int:
+    """Copy the WAL's pages into the file and sync it, without holding up writers or readers.
+
+    Args:
+        connection: any but the one that is in a transaction.
+        is_emptying: also cut the WAL to nothing; that waits for readers and writers.
+
+    Returns:
+        The number of the WAL's pages that are in the file now; when it is all of them and nobody
+        reads, the next commit begins the WAL anew.
+
+    Raises:
+        DatabaseError: not all was copied; the WAL keeps the rest.
+    """
+    mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if is_emptying else apsw.SQLITE_CHECKPOINT_PASSIVE
+    return connection.wal_checkpoint(mode=mode)[1]
+
+
+def verify_encrypted(path: Path) -> None:
+    """Look at the bytes of the database and its WAL: neither may show what it holds.
+
+    Raises:
+        PlaintextError: a SQLite header, a statement of the schema or an entry can be read.
+    """
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        if file.exists():
+            head = _first_bytes(file)
+            for marker in _MARKERS:
+                if marker in head:
+                    raise PlaintextError(file, marker)
+
+
+def _first_bytes(file: Path) -> bytes:
+    """Read the first bytes through SQLite's own file layer.
+
+    Closing a descriptor of ours would drop every lock that SQLite holds on the file (POSIX locks
+    belong to the process), and another process could then take the database for unused.
+    """
+    flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0]
+    stream = apsw.VFSFile("unix", str(file.resolve()), flags)
+    try:
+        size = min(stream.xFileSize(), _SCANNED_BYTES)
+        return stream.xRead(size, 0) if size else b""
+    finally:
+        stream.xClose()
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn the driver's errors into ours, by whose fault they are.
+
+    Args:
+        what: the file or part that an error will name.
+
+    Raises:
+        StoreFullError: there is no room on the disk.
+        StoreDamagedError: a page is not what was written.
+        UnavailableError: any other error of the driver.
+    """
+    try:
+        yield
+    except apsw.FullError as error:
+        raise StoreFullError(str(error)) from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise StoreDamagedError(what, str(error)) from error
+    except apsw.Error as error:
+        raise UnavailableError(what, str(error)) from error

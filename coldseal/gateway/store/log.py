@@ -1,0 +1,330 @@
+"""The gateway's log on disk: what `commit` returned from is durable; what it raised for is not there.
+
+One writer for a directory, one group at a time. Opening replays only the tail, and refuses a log
+that has lost anything it once held. Entries come sealed: nothing here makes or signs one, decides
+when a checkpoint is due, or repairs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from coldseal.errors import ColdsealError, TrustError
+from coldseal.gateway.store.database import PAGE_BYTES, DatabaseError, StoreFullError, translated
+from coldseal.gateway.store.head import Head
+from coldseal.gateway.store.opening import CHAIN, DAY, SNAPSHOT, chain_state, open_store
+from coldseal.gateway.store.reader import TILE_LEVEL
+from coldseal.gateway.store.segments import (
+    Addition,
+    Segment,
+    State,
+    create_segment,
+    list_segments,
+    publish_segment,
+    settle_segment,
+)
+from coldseal.gateway.store.space import Limits, Space
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from coldseal.core.log.record import Chain
+    from coldseal.gateway.store.opening import Opened
+
+__all__ = ["Group", "Limits", "Log", "StoreFailedError", "StoreFullError"]
+
+_DAY_MS = 86_400_000
+_MIB = 1024 * 1024
+
+
+class StoreFailedError(TrustError):
+    """Nobody can tell any more what is on disk: the log takes nothing until it is opened again."""
+
+    verdict = "store-failed"
+
+    def __init__(self, why: str) -> None:
+        """Keep the reason."""
+        self.why = why
+        super().__init__(f"the log must be opened again before it takes more: {why}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """What is committed together.
+
+    Args:
+        entries: sealed entries, in order; may be empty beside a checkpoint.
+        chain: the chain behind them; its owner does not move it on while the group commits.
+        checkpoint: a signed checkpoint over all entries up to here.
+        snapshot: the owner's projection of all entries up to here; a start replays only later ones.
+    """
+
+    entries: Sequence[bytes]
+    chain: Chain
+    checkpoint: bytes | None = None
+    snapshot: bytes | None = None
+
+
+class Log:
+    """The log's one writer, among all processes; `open` makes it.
+
+    Attributes:
+        reader: reads what is on disk.
+        replayed: entries that opening had to look at.
+        checkpoint_size: entries below the newest checkpoint.
+    """
+
+    def __init__(self, opened: Opened, directory: Path, key: bytes, limits: Limits, vfs: str) -> None:
+        """Take what `open` has established."""
+        self.reader = opened.reader
+        self.replayed = opened.replayed
+        self.checkpoint_size = opened.checkpoint_size
+        self._directory, self._key, self._limits, self._vfs = directory, key, limits, vfs
+        self._resources, self._head, self._segment = opened.resources, opened.head, opened.segment
+        self._chain = opened.chain
+        self._chain_written = opened.state[CHAIN].size
+        self._snapshot = opened.state.get(SNAPSHOT)
+        self._day = int(opened.state[DAY].value)
+        self._space = Space(directory, limits)
+        self._space.recount(self._segment.path, self._segment.wal)
+        self._failure = ""
+        self._lock = asyncio.Lock()
+        self._upkeep_due = asyncio.Event()
+        self._committer = ThreadPoolExecutor(1, "commit")
+        self._copier = ThreadPoolExecutor(1, "copy-wal")
+
+    @classmethod
+    def open(
+        cls, directory: Path, key: bytes, limits: Limits, *, new: Chain, now_ms: int, vfs: str = ""
+    ) -> Log:
+        """Open the log in a directory, or make it there.
+
+        Args:
+            directory: the log's own directory.
+            key: the store key, 32 bytes.
+            limits: what bounds it.
+            new: the chain that a new log begins with; an existing one must have its origin.
+            now_ms: UTC now, in milliseconds since 1970.
+            vfs: another SQLite VFS to sit on, see `open_database`.
+
+        Raises:
+            OperatorError: another process writes it, or origin or store key are others.
+            StoreDamagedError: something that the log once held is missing or wrong.
+            UnavailableError: a file cannot be read or written.
+        """
+        opened = open_store(directory, key, new=new, day=now_ms // _DAY_MS, vfs=vfs)
+        return cls(opened, directory, key, limits, vfs)
+
+    @property
+    def size(self) -> int:
+        """Entries on disk."""
+        return self._chain.size
+
+    @property
+    def chain(self) -> Chain:
+        """The chain behind the last entry on disk; a copy, to seal the next group onto."""
+        return self._chain.copy()
+
+    @property
+    def segment_first(self) -> int:
+        """Seq of the first entry in the segment that is being written."""
+        return self._segment.first
+
+    @property
+    def snapshot(self) -> bytes | None:
+        """The newest snapshot that opening found; None if there is none."""
+        return None if self._snapshot is None else self._snapshot.value
+
+    @property
+    def replay(self) -> Iterator[bytes]:
+        """The entries behind that snapshot, in order, read as they are asked for."""
+        return self.reader.read_from(0 if self._snapshot is None else self._snapshot.size)
+
+    def used_bytes(self) -> int:
+        """Give the size of the log's directory."""
+        return self._space.used()
+
+    async def commit(self, group: Group, *, is_own: bool = False) -> None:
+        """Make a group durable.
+
+        Args:
+            group: what is committed together.
+            is_own: entries of the log's own, which may use the reserved space.
+
+        Raises:
+            StoreFullError: there is no room; nothing was written.
+            UnavailableError: nothing was written; the same group may be tried again.
+            StoreFailedError: it is not known what was written, now or earlier; open the log again.
+        """
+        async with self._lock:
+            self._require_sound()
+            addition = self._addition(group)
+            incoming = sum(map(len, group.entries)) + len(group.snapshot or b"")
+            self._space.require(incoming, self._segment.pending_pages, is_own=is_own)
+            self._segment.begin(addition)
+            await _see_through(self._committer, partial(self._commit, group, addition))
+            if self._segment.pending_pages * PAGE_BYTES > self._limits.wal_mb * _MIB:
+                self._upkeep_due.set()
+
+    def roll_reason(self, now_ms: int) -> str:
+        """Say why the segment should end now: `entries` or `day`; empty if it should not."""
+        count = self.size - self._segment.first
+        if count >= self._limits.segment_entries:
+            return "entries"
+        return "day" if count and now_ms // _DAY_MS != self._day else ""
+
+    def is_roll_due(self, now_ms: int) -> bool:
+        """Whether the segment should end now; the caller says so in an entry, then calls `roll`."""
+        return bool(self.roll_reason(now_ms))
+
+    async def roll(self, now_ms: int) -> None:
+        """End the segment and begin the next; one that is empty goes on.
+
+        Raises:
+            UnavailableError: the old one goes on; it may be tried again.
+            StoreFailedError: it is not known where the log goes on; open it again.
+        """
+        async with self._lock:
+            self._require_sound()
+            if self.size > self._segment.first:
+                await _see_through(self._committer, partial(self._roll, now_ms // _DAY_MS))
+                self._upkeep_due.set()
+
+    async def maintain(self) -> None:
+        """Keep the WAL short, and make ended segments plain files, for as long as this runs.
+
+        Commits go on beside it.
+
+        Raises:
+            UnavailableError: the disk fails.
+        """
+        while True:
+            await self._upkeep_due.wait()
+            self._upkeep_due.clear()
+            with suppress(StoreFullError):  # there may be room at the next commit, which asks again
+                self.reader.close()  # it must not hold up what ends
+                await _see_through(self._copier, self._settle)
+                await _see_through(self._copier, self._segment.copy_wal)
+                async with self._lock:  # the few pages since: with none left, the next commit starts it anew
+                    await _see_through(self._copier, self._segment.copy_wal)
+
+    async def close(self) -> None:
+        """Finish what is under way, copy the WAL, and let others write.
+
+        Raises:
+            UnavailableError: the WAL stays as it is, which loses nothing.
+        """
+        async with self._lock:
+            self._failure = self._failure or "it is closed"
+            with self._resources:
+                self.reader.close()
+                await _see_through(self._copier, self._settle)
+                await _see_through(self._copier, partial(self._segment.close, is_last=True))
+        self._committer.shutdown()
+        self._copier.shutdown()
+
+    def _require_sound(self) -> None:
+        """Raise if an earlier failure left the log in doubt."""
+        if self._failure:
+            raise StoreFailedError(self._failure)
+
+    def _addition(self, group: Group) -> Addition:
+        """Make a group into rows."""
+        before, after = self.size, group.chain.size
+        if after != before + len(group.entries):
+            raise ValueError(f"{len(group.entries)} entries behind {before} do not make {after}")
+        state = {}
+        if group.snapshot is not None:
+            state[SNAPSHOT] = State(after, group.snapshot)
+        if state or self._chain_written == 0 or after - self._chain_written >= self._limits.state_entries:
+            state[CHAIN] = chain_state(group.chain)
+        return Addition(
+            before, group.entries, after, group.checkpoint, _new_tiles(before, group.chain), state
+        )
+
+    def _commit(self, group: Group, addition: Addition) -> None:
+        """Commit, in a thread; only what is durable moves the chain."""
+        try:
+            self._segment.commit()
+        except DatabaseError:
+            if not self._is_durable(addition):
+                with translated("the log"):
+                    raise
+        self._chain = group.chain.copy()
+        if CHAIN in addition.state:
+            self._chain_written = addition.size
+        if addition.checkpoint is not None:
+            self.checkpoint_size = addition.size
+        try:
+            self._head.write(Head(addition.size, self._chain.tree.root()))
+            if addition.state or addition.checkpoint is not None:
+                self._head.sync()
+        except OSError as error:  # the group is durable all the same: it is the next one that is refused
+            self._failure = f"the head cannot be written: {error.strerror}"
+
+    def _is_durable(self, addition: Addition) -> bool:
+        """Look up what became of a commit that raised: some of them are durable."""
+        try:
+            self._segment.rollback()
+            return self._segment.holds(addition)
+        except (ColdsealError, DatabaseError) as error:
+            self._failure = f"a commit failed and cannot be looked up: {error}"
+            raise StoreFailedError(self._failure) from error
+
+    def _roll(self, day: int) -> None:
+        """Begin the next segment, in a thread; from the rename on there is no way back."""
+        first = self.size
+        state = self._segment.state()
+        state |= {CHAIN: chain_state(self._chain), DAY: State(first, str(day).encode())}
+        draft = create_segment(self._directory, first, self._key, state, vfs=self._vfs)
+        try:
+            publish_segment(draft)
+            following = Segment(self._directory, first, self._key, vfs=self._vfs)
+        except (ColdsealError, OSError) as error:
+            self._failure = f"the next segment cannot be opened: {error}"
+            raise StoreFailedError(self._failure) from error
+        self._segment.abandon()
+        self._segment = following
+        self._chain_written, self._day = first, day
+        self._space.recount(following.path, following.wal)
+
+    def _settle(self) -> None:
+        """Make ended segments plain files, in a thread; one that a reader holds has its turn later."""
+        for first in list_segments(self._directory)[:-1]:
+            settle_segment(self._directory, first, self._key, vfs=self._vfs)
+        self._space.recount(self._segment.path, self._segment.wal)
+
+
+def _new_tiles(before: int, chain: Chain) -> list[tuple[int, int, bytes]]:
+    """Give the whole subtrees of 256 entries and more that end behind `before`, as (level, index, hash).
+
+    The compact range shows those that the tree consists of now; the others are made when asked for.
+    """
+    tiles = []
+    end, hashes = 0, iter(chain.tree.hashes)
+    for level in reversed(range(TILE_LEVEL, chain.size.bit_length())):
+        if chain.size >> level & 1:
+            end += 1 << level
+            found = next(hashes)
+            if end > before:
+                tiles.append((level, (end >> level) - 1, found))
+    return tiles
+
+
+async def _see_through(thread: ThreadPoolExecutor, step: Callable[[], None]) -> None:
+    """Run a step in a thread; whoever is cancelled meanwhile still waits for its end."""
+    running = asyncio.get_running_loop().run_in_executor(thread, step)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({running})
+        running.exception()
+        raise

@@ -1,0 +1,269 @@
+"""Reads the log, here or in another process, while it is being written, and never changes it.
+
+What is read was committed and comes in order without a gap, or an error is raised. Entries come
+as the frames that go on the wire; nothing is parsed. Waiting for more is the caller's matter:
+`size` costs one read of a few bytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from coldseal.core.log.merkle import CompactRange, leaf_hash, node_hash
+from coldseal.core.log.record import parse_frames
+from coldseal.errors import InputError, UnavailableError
+from coldseal.gateway.store.database import StoreDamagedError, fetch, open_database, translated
+from coldseal.gateway.store.head import HeadFile
+from coldseal.gateway.store.segments import list_segments, segment_path
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    from coldseal.gateway.store.database import Connection
+
+HEAD_NAME = "head"
+TILE_LEVEL = 8
+"""Hashes of subtrees of 256 entries and more are stored; below, they are made from the entries."""
+
+_LENGTH_BYTES = 2
+_KEPT_OPEN = 4
+_FROM = """
+SELECT first, count, entries FROM groups
+WHERE first >= coalesce((SELECT max(first) FROM groups WHERE first <= ?1), ?1) ORDER BY first
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Entries next to one another, as frames: uint16 length and entry, each."""
+
+    first: int
+    count: int
+    frames: bytes
+
+
+class StoredCheckpoint(NamedTuple):
+    """A signed checkpoint as it was stored, over the first `size` entries."""
+
+    size: int
+    note: bytes
+
+
+class LogReader:
+    """Reads one log directory; opens files as it needs them."""
+
+    def __init__(self, directory: Path, key: bytes, *, vfs: str = "") -> None:
+        """Take the directory; it need not hold a log yet."""
+        self._directory = directory
+        self._key = key
+        self._vfs = vfs
+        self._head: HeadFile | None = None
+        self._connections: dict[int, Connection] = {}
+
+    def size(self) -> int:
+        """Give the number of entries on disk.
+
+        Raises:
+            UnavailableError: there is no log yet.
+            StoreDamagedError: the head cannot be read.
+        """
+        if self._head is None:
+            self._head = HeadFile(self._directory / HEAD_NAME, readonly=True)
+        return self._head.read().size
+
+    def read_frames(self, first: int, *, max_entries: int = 4096, max_bytes: int = 4 << 20) -> Slice:
+        """Read entries from seq `first` on, at least one if there is one.
+
+        Args:
+            first: seq of the first entry.
+            max_entries: no more than these.
+            max_bytes: no more than these, frames included, unless the first entry alone is longer.
+
+        Raises:
+            StoreDamagedError: an entry in the midst is missing, or a page is damaged.
+            UnavailableError: the store cannot be read now.
+        """
+        size = self.size()  # before the look: what is committed meanwhile is not missed
+        parts: list[bytes] = []
+        count, room = 0, max_bytes
+        with closing(self._groups(first)) as groups:
+            for start, held, frames in groups:
+                skip = first + count - start
+                part, taken = frames, held
+                if skip or held > max_entries - count or len(frames) > room:
+                    part, taken = _cut(frames, skip, max_entries - count, room, is_first=not parts)
+                parts.append(part)
+                count += taken
+                room -= len(part)
+                if taken < held - skip or count == max_entries:
+                    break
+        if first < size and not parts:
+            raise StoreDamagedError("the log", f"entries below its size of {size} are missing", first)
+        return Slice(first, count, b"".join(parts))
+
+    def read(self, first: int, *, max_entries: int = 4096, max_bytes: int = 4 << 20) -> list[bytes]:
+        """Read entries from seq `first` on; limits and errors as `read_frames`."""
+        return parse_frames(self.read_frames(first, max_entries=max_entries, max_bytes=max_bytes).frames)
+
+    def read_from(self, first: int) -> Iterator[bytes]:
+        """Give every entry from seq `first` on, reading as it goes; errors as `read_frames`."""
+        while found := self.read(first):
+            yield from found
+            first += len(found)
+
+    def checkpoint_at_most(self, size: int) -> StoredCheckpoint | None:
+        """Give the newest checkpoint over at most `size` entries; None if there is none.
+
+        Raises:
+            UnavailableError, StoreDamagedError: the store cannot be read.
+        """
+        starts = self._starts()
+        for start in reversed(starts[: bisect_right(starts, size)]):
+            query = "SELECT size, note FROM checkpoints WHERE size <= ? ORDER BY size DESC LIMIT 1"
+            for found in self._fetch(start, query, size):
+                return StoredCheckpoint(*found)
+        return None
+
+    def checkpoints(self, after: int, upto: int, *, limit: int = 1000) -> list[StoredCheckpoint]:
+        """Give the checkpoints over more than `after` and at most `upto` entries, oldest first.
+
+        Raises:
+            UnavailableError, StoreDamagedError: the store cannot be read.
+        """
+        starts = self._starts()
+        query = "SELECT size, note FROM checkpoints WHERE size > ? AND size <= ? ORDER BY size LIMIT ?"
+        found: list[StoredCheckpoint] = []
+        for start in starts[max(0, bisect_right(starts, after) - 1) :]:
+            if start > upto or len(found) == limit:
+                break
+            rows = self._fetch(start, query, after, upto, limit - len(found))
+            found += [StoredCheckpoint(*row) for row in rows]
+        return found
+
+    def nodes(self, level: int, index: int) -> bytes:
+        """Give the hash over the complete subtree [index << level, (index + 1) << level); it is a `Nodes`.
+
+        Raises:
+            InputError: the log has no such complete subtree.
+            UnavailableError, StoreDamagedError: the store cannot be read.
+        """
+        first, end = index << level, (index + 1) << level
+        if level < 0 or index < 0 or end > self.size():
+            raise InputError("log", "node", (level, index), f"a complete subtree of {self.size()} entries")
+        return self._node(level, index, first, end)
+
+    def root(self, size: int) -> bytes:
+        """Give the root hash over the first `size` entries.
+
+        Raises:
+            InputError: the log has fewer entries.
+            UnavailableError, StoreDamagedError: the store cannot be read.
+        """
+        hashes: list[bytes] = []
+        end = 0
+        for level in reversed(range(size.bit_length())):
+            if size >> level & 1:
+                hashes.append(self.nodes(level, end >> level))
+                end += 1 << level
+        return CompactRange.from_hashes(size, hashes).root()
+
+    def close(self) -> None:
+        """Close every file; another question opens what it needs again."""
+        for connection in self._connections.values():
+            connection.close(True)
+        self._connections.clear()
+        if self._head is not None:
+            self._head.close()
+            self._head = None
+
+    def _node(self, level: int, index: int, first: int, end: int) -> bytes:
+        """Look a hash up or make it.
+
+        At the end of each group the whole subtrees of 256 entries and more were stored, so whatever
+        is not there lies within one group or is the right half of something stored.
+        """
+        if level >= TILE_LEVEL:
+            start = self._start_of(end - 1)
+            query = "SELECT root FROM tiles WHERE level = ? AND n = ?"
+            for (root,) in () if start is None else self._fetch(start, query, level, index):
+                return bytes(root)
+            if level > TILE_LEVEL:
+                middle = (first + end) // 2
+                left = self._node(level - 1, 2 * index, first, middle)
+                return node_hash(left, self._node(level - 1, 2 * index + 1, middle, end))
+        tree = CompactRange()
+        while tree.size < end - first:
+            for entry in self.read(first + tree.size, max_entries=end - first - tree.size):
+                tree.append(leaf_hash(entry))
+        return tree.root()
+
+    def _groups(self, at: int) -> Generator[tuple[int, int, bytes], None, None]:
+        """Give the groups from the one that holds seq `at` on, across segments."""
+        while (start := self._start_of(at)) is not None:
+            before = at
+            with translated(str(self._directory)), closing(self._open(start).cursor()) as cursor:
+                for first, count, frames in cursor.execute(_FROM, (at,)):
+                    if first > at:
+                        raise StoreDamagedError(str(self._directory), f"the next one is {first}", at)
+                    if first + count <= at:
+                        break
+                    yield first, count, frames
+                    at = first + count
+            if at == before:
+                return
+
+    def _fetch(self, start: int, query: str, *values: int) -> list[tuple[Any, ...]]:
+        """Give the rows of a query on one segment."""
+        with translated(str(self._directory)):
+            return fetch(self._open(start), query, values)
+
+    def _open(self, start: int) -> Connection:
+        """Give the connection of a segment; the one used longest ago makes room for a new one."""
+        connection = self._connections.pop(start, None)
+        if connection is None:
+            path = segment_path(self._directory, start)
+            connection = open_database(path, self._key, readonly=True, vfs=self._vfs)
+        self._connections[start] = connection
+        if len(self._connections) > _KEPT_OPEN:
+            self._connections.pop(next(iter(self._connections))).close(True)
+        return connection
+
+    def _start_of(self, seq: int) -> int | None:
+        """Give the first seq of the segment where `seq` is, or will be; None if none is so old."""
+        starts = self._starts()
+        place = bisect_right(starts, seq)
+        return starts[place - 1] if place else None
+
+    def _starts(self) -> list[int]:
+        """Give the first seq of each segment; a new one may have come since the last time."""
+        try:
+            return list_segments(self._directory)
+        except OSError as error:
+            raise UnavailableError(str(self._directory), str(error.strerror)) from error
+
+
+def _cut(frames: bytes, skip: int, most: int, room: int, *, is_first: bool) -> tuple[bytes, int]:
+    """Take at most `most` entries and `room` bytes out of frames, behind the first `skip` entries.
+
+    Returns:
+        The frames taken and their number, at least one if it `is_first`.
+    """
+    at = 0
+    for _ in range(skip):
+        at = _behind(frames, at)
+    start, taken = at, 0
+    while at < len(frames) and taken < most:
+        end = _behind(frames, at)
+        if end - start > room and not (is_first and taken == 0):
+            break
+        at, taken = end, taken + 1
+    return frames[start:at], taken
+
+
+def _behind(frames: bytes, at: int) -> int:
+    """Give the place behind the frame that begins at `at`."""
+    return at + _LENGTH_BYTES + int.from_bytes(frames[at : at + _LENGTH_BYTES])

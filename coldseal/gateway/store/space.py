@@ -1,0 +1,91 @@
+"""How much room the log has: asked before each commit, answered without walking a directory.
+
+Ordinary entries leave a reserve that only the log's own entries may use, so that a full disk can
+still be recorded. When there is room again, the next question is answered yes. Frees nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from coldseal.gateway.store.database import PAGE_BYTES, StoreFullError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MIB = 1024 * 1024
+_SLACK_BYTES = 64 * 1024
+"""Pages that a commit touches beside its entries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What bounds the log on disk.
+
+    Args:
+        limit_mb: largest size of the log's directory, in MiB.
+        reserve_mb: part of the limit, and of the file system's free space, that is kept for the
+            log's own entries, in MiB.
+        segment_entries: entries in one segment file.
+        wal_mb: size of the WAL beyond which it is copied into the segment, in MiB.
+        state_entries: entries after which the state of the chain is written down, so that a start
+            reads no more than these.
+    """
+
+    limit_mb: int = 8_192
+    reserve_mb: int = 64
+    segment_entries: int = 1_048_576
+    wal_mb: int = 16
+    state_entries: int = 4_096
+
+
+class Space:
+    """The size of the log's directory, kept by counting."""
+
+    def __init__(self, directory: Path, limits: Limits) -> None:
+        """Start with nothing counted."""
+        self._directory = directory
+        self._limit = limits.limit_mb * _MIB
+        self._reserve = limits.reserve_mb * _MIB
+        self._closed = 0
+        self._growing: tuple[Path, ...] = ()
+
+    def recount(self, *growing: Path) -> None:
+        """Walk the directory once; from now on only the `growing` files change their size."""
+        self._growing = growing
+        names = {path.name for path in growing}
+        with os.scandir(self._directory) as found:
+            self._closed = sum(file.stat().st_size for file in found if file.name not in names)
+
+    def used(self) -> int:
+        """Give the bytes that the log takes up now."""
+        return self._closed + sum(path.stat().st_size for path in self._growing if path.exists())
+
+    def require(self, incoming: int, wal_pages: int, *, is_own: bool) -> None:
+        """Raise unless a commit fits.
+
+        Args:
+            incoming: bytes of the entries to be written.
+            wal_pages: pages in the WAL that will move into the segment, which grows by them.
+            is_own: whether the reserve may be used.
+
+        Raises:
+            StoreFullError: it does not fit.
+        """
+        reserve = 0 if is_own else self._reserve
+        pending = wal_pages * PAGE_BYTES
+        need = 2 * incoming + _SLACK_BYTES  # once in the WAL, once in the segment
+        used = self.used() + pending
+        if used + need > self._limit - reserve:
+            raise StoreFullError(f"{used // _MIB} of {self._limit // _MIB} MiB are used, {_kept(reserve)}")
+        disk = os.statvfs(self._directory)
+        free = disk.f_bavail * disk.f_frsize - pending
+        if free - need < reserve:
+            raise StoreFullError(f"{free // _MIB} MiB are free on the disk, {_kept(reserve)}")
+
+
+def _kept(reserve: int) -> str:
+    """Say what part is kept back."""
+    return f"{reserve // _MIB} MiB of them are kept for the log's own entries"

@@ -1,0 +1,78 @@
+"""Keeps the uplink's process running beside the intake, and tells it when the log has grown.
+
+The process is started again alone whenever it ends; it ends by itself when the intake is gone, because
+its standard input closes. A wrong configuration is reported each time, and tried again: it may be mended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+from typing import TYPE_CHECKING, Final
+
+from coldseal.observe import events
+from coldseal.observe.logs import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 30.0
+GOOD_RUN_S: Final = 60.0
+"""A process that ran so long is started again without a longer pause."""
+
+END_S: Final = 5.0
+"""Time that the process has to end by itself."""
+
+_log = Log("gateway.uplink")
+
+
+class Companion:
+    """The uplink's process.
+
+    Args:
+        arguments: configuration file and overrides.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        """Take the arguments; nothing runs yet."""
+        self._command = (sys.executable, "-m", "coldseal.gateway.uplink.process", *arguments)
+        self._process: Process | None = None
+        self._told = 0
+
+    async def run(self) -> None:
+        """Keep the process running until cancelled."""
+        loop, pause_s = asyncio.get_running_loop(), FIRST_PAUSE_S
+        while True:
+            began = loop.time()
+            self._process = process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE)
+            try:
+                code = await process.wait()
+            except asyncio.CancelledError:
+                await _end(process)
+                raise
+            _log.emit(events.PART_RESTARTED, process="uplink", cause=f"it ended with {code}")
+            pause_s = FIRST_PAUSE_S if loop.time() - began > GOOD_RUN_S else min(2 * pause_s, LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)
+
+    def tell(self, size: int) -> None:
+        """Say that the log has grown to ``size``; nothing is said twice."""
+        process = self._process
+        if size == self._told or process is None or process.returncode is not None or process.stdin is None:
+            return
+        if not process.stdin.is_closing():
+            process.stdin.write(b"%d\n" % size)
+            self._told = size
+
+
+async def _end(process: Process) -> None:
+    """Close the process's standard input, and kill it if that does not end it."""
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        async with asyncio.timeout(END_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -1,0 +1,108 @@
+"""One HTTPS connection to the service: a batch goes up, whatever comes back becomes an `Answer`.
+
+Promises that nothing is sent before the peer has proven, over TLS 1.3, to be the service; that every wait
+has an end; and that no proxy, cookie or redirect takes part. Retries nothing: that is the runner's.
+"""
+
+from __future__ import annotations
+
+import ssl
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+from typing_extensions import override
+
+from coldseal.core.log.delivery.wire import BATCH_TYPE, MAX_ANSWER, Answer, Kind, Unavailable, parse_answer
+from coldseal.errors import InputError
+from coldseal.identity.peer import RoleError, require_role
+
+PATH: Final = "/v1/entries"
+CONNECT_S: Final = 10.0
+"""Longest wait for a connection with its handshake."""
+
+
+class ServiceTls(ssl.SSLObject):
+    """A TLS session whose handshake succeeds only with a service, not just with any member of the CA."""
+
+    @override
+    def do_handshake(self) -> None:
+        """Shake hands, then look who it is; TLS 1.3 sends no request before this has returned.
+
+        Raises:
+            ssl.SSLCertVerificationError: the peer is a gateway, a device or something else.
+        """
+        super().do_handshake()
+        try:
+            require_role(self.getpeercert(binary_form=True), "service")
+        except (RoleError, InputError) as fault:
+            raise ssl.SSLCertVerificationError(str(fault)) from fault
+
+
+class Channel:
+    """The way to one service; used as ``async with Channel(...)``."""
+
+    def __init__(self, url: str, context: ssl.SSLContext, *, timeout_s: float) -> None:
+        """Prepare it.
+
+        Args:
+            url: the service, as ``https://host:port``.
+            context: shows our certificate and trusts only the service's CA.
+            timeout_s: time for one batch and its answer.
+        """
+        context.sslobject_class = ServiceTls
+        self._url = url.rstrip("/") + PATH
+        self._context = context
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_S, timeout_s))
+
+    async def __aenter__(self) -> Self:
+        """Open the session; nothing is connected yet."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._context, limit=1, keepalive_timeout=60),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            trust_env=False,
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        await self._session.close()
+
+    async def post(self, body: bytes) -> Answer:
+        """Send one batch and read what the service says.
+
+        Returns:
+            The answer; `Unavailable` for everything that is none.
+        """
+        try:
+            async with self._session.post(
+                self._url, data=body, headers={"Content-Type": BATCH_TYPE}, allow_redirects=False
+            ) as response:
+                found = await _read(response)
+                answer = parse_answer(response.status, found)
+        except TimeoutError as fault:
+            return Unavailable(Kind.TIMEOUT, str(fault) or "no answer in time")
+        except InputError as fault:
+            return Unavailable(Kind.REFUSED, str(fault))
+        except (aiohttp.ClientError, OSError) as fault:
+            return Unavailable(Kind.UNREACHABLE, str(fault) or type(fault).__name__)
+        return answer
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read an answer, and no more than an answer may have.
+
+    Raises:
+        InputError: it is longer.
+    """
+    found = bytearray()
+    async for part in response.content.iter_any():
+        found += part
+        if len(found) > MAX_ANSWER:
+            response.close()
+            raise InputError("answer", "length", len(found), f"at most {MAX_ANSWER} bytes")
+    return bytes(found)

@@ -1,0 +1,132 @@
+"""The uplink as a process of its own: ``python -m coldseal.gateway.uplink.process CONFIG [key=value …]``.
+
+Started, and started again, by `companion`; it ends when its standard input does. A line there says that
+the log has grown; the line ``resume`` says that a held delivery may go on. It only reads the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import uvloop
+
+from coldseal.core.log.checkpoint import Algorithm, VerifierKey, parse_vkey
+from coldseal.core.log.delivery.sender import RetryPolicy, Terms
+from coldseal.errors import ColdsealError, InputError, OperatorError
+from coldseal.gateway.config import GatewayConfig, load_gateway
+from coldseal.gateway.store.reader import LogReader
+from coldseal.gateway.uplink.https import Channel
+from coldseal.gateway.uplink.receipts import Receipts
+from coldseal.gateway.uplink.runner import Bell, Uplink
+from coldseal.identity.contexts import client_context
+from coldseal.observe import events
+from coldseal.observe.logs import Log, configure
+from coldseal.signing.secrets import read_symmetric_key
+
+LOG_FOLDER: Final = "log"
+"""The log's folder below the gateway's data folder."""
+RESUME: Final = b"resume"
+USAGE: Final = 2
+UNAVAILABLE: Final = 3
+
+_log = Log("uplink.process")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Deliver until standard input ends; 2 stands for a wrong configuration, 3 for another fault."""
+    configure()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            path, *overrides = arguments or ("",)
+            runner.run(run(load_gateway(Path(path), overrides), sys.stdin.buffer))
+        except ExceptionGroup as group:
+            return _report(group.exceptions[0])
+        except ColdsealError as error:
+            return _report(error)
+    return 0
+
+
+async def run(config: GatewayConfig, told: BinaryIO) -> None:
+    """Deliver until ``told`` ends.
+
+    Raises:
+        OperatorError: the configuration names something that is missing or wrong.
+        UnavailableError: receipts cannot be stored.
+        ExceptionGroup: of one TrustError: the log is damaged.
+    """
+    uplink = config.uplink
+    if uplink.certificate is None or uplink.key is None or uplink.ca is None:
+        raise OperatorError("uplink is not configured", "Set uplink.url, certificate, key, ca and witness")
+    retry = RetryPolicy(uplink.retry_initial_s, uplink.retry_max_s)
+    terms = Terms(parse_witness(uplink.witness), uplink.batch_entries, retry)
+    context = client_context(uplink.certificate, uplink.key, uplink.ca)
+    data, key = config.gateway.data, read_symmetric_key(config.store.key, Path())
+    with closing(LogReader(data / LOG_FOLDER, key)) as reader, closing(Receipts(data, key)) as receipts:
+        async with Channel(uplink.url, context, timeout_s=uplink.timeout_s) as channel:
+            bell = Bell()
+            runner = Uplink(
+                reader,
+                receipts,
+                channel.post,
+                terms,
+                bell=bell,
+                chance=random.SystemRandom().random,
+                now_ms=lambda: time.time_ns() // 10**6,
+            )
+            _log.emit(events.UPLINK_STARTED, url=uplink.url, published=runner.delivery.published)
+            await _deliver(runner, bell, told)
+
+
+def parse_witness(text: str) -> VerifierKey:
+    """Read the witness's key from the configuration.
+
+    Raises:
+        OperatorError: it is none, or no cosigner's.
+    """
+    hint = "Set uplink.witness to the line that `coldseal service init` prints"
+    try:
+        key = parse_vkey(text)
+    except InputError as error:
+        raise OperatorError(f"uplink.witness: {error}", hint) from error
+    if key.algorithm != Algorithm.COSIGNATURE:
+        raise OperatorError(f"uplink.witness {text!r} is no cosigner's key", hint)
+    return key
+
+
+async def _deliver(uplink: Uplink, bell: Bell, told: BinaryIO) -> None:
+    """Deliver, and ring the bell for each line, until there are no more."""
+    lines = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(lines), told
+    )
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            delivering = tasks.create_task(uplink.run())
+            while line := await lines.readline():
+                if line.strip() == RESUME:
+                    bell.nudge()
+                else:
+                    bell.grow()
+            delivering.cancel()
+    finally:
+        transport.close()
+        await uplink.close()
+
+
+def _report(error: Exception) -> int:
+    """Say why the process ends and choose its exit code; what is not ours is a fault of the program."""
+    if not isinstance(error, ColdsealError):
+        raise error
+    _log.emit(events.UPLINK_FAILED, error=str(error))
+    return USAGE if isinstance(error, OperatorError) else UNAVAILABLE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,121 @@
+"""TLS contexts of both sides: 1.3 only, pinned CA, strict X.509, no resumption.
+
+A peer that passes has a certificate of the given CA, nothing more: its role is read afterwards by
+`coldseal.identity.peer`. No environment variable and no system trust store is looked at.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from coldseal.errors import OperatorError
+from coldseal.signing.secrets import read_private_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def server_context(
+    certificate: Path,
+    key: Path,
+    client_ca: Path | None,
+    *,
+    require: bool = True,
+    crl: Path | None = None,
+) -> ssl.SSLContext:
+    """Make the context of a listener.
+
+    Args:
+        certificate: chain, PEM, leaf first.
+        key: transport key, PEM, mode 0600, without passphrase.
+        client_ca: CA certificates that clients must descend from; None asks for no certificate.
+        require: False lets a client pass without a certificate (it must prove itself otherwise).
+        crl: revocation list of the CA that signs clients; None checks none.
+
+    Raises:
+        OperatorError: a file is missing, unreadable, open to others or not what it should be.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    # A resumed session would skip the check of a certificate that expired or was revoked meanwhile.
+    context.num_tickets = 0
+    if client_ca is None:
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.verify_mode = ssl.CERT_REQUIRED if require else ssl.CERT_OPTIONAL
+        _trust(context, client_ca)
+    reload(context, certificate, key, crl=crl)
+    return context
+
+
+def client_context(certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:
+    """Make the context of a client that shows a certificate and checks the server's name.
+
+    Args:
+        certificate: chain, PEM, leaf first.
+        key: transport key, PEM, mode 0600, without passphrase.
+        ca: CA certificates that the server must descend from.
+
+    Raises:
+        OperatorError: a file is missing, unreadable, open to others or not what it should be.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)  # checks host name and certificate
+    _trust(context, ca)
+    reload(context, certificate, key)
+    return context
+
+
+def reload(context: ssl.SSLContext, certificate: Path, key: Path, *, crl: Path | None = None) -> None:
+    """Take a renewed certificate, key and revocation list into a running context.
+
+    New handshakes use them; open connections live on. A new list must have a later date than
+    the last one, else OpenSSL keeps that.
+
+    Raises:
+        OperatorError: a file is wrong; the context then keeps what it had, except for a list.
+    """
+    read_private_file(key)  # for its mode: nobody else may read a transport key
+    try:
+        context.load_cert_chain(certificate, key, password=_refuse_passphrase)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        hint = "Name a PEM chain and the key that belongs to it"
+        raise OperatorError(f"{certificate} with {key}: {_reason(error)}", hint) from error
+    if crl is not None:
+        _load(context, crl, "a PEM revocation list")
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+
+
+def _context(protocol: int) -> ssl.SSLContext:
+    """Make a context that speaks TLS 1.3 and reads certificates strictly."""
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
+    return context
+
+
+def _trust(context: ssl.SSLContext, ca: Path) -> None:
+    """Trust the CA certificates of a file, and none else."""
+    _load(context, ca, "PEM certificates of a CA")
+    if not context.get_ca_certs():
+        raise OperatorError(f"{ca} holds no CA certificate", "Name a file with PEM certificates of a CA")
+
+
+def _load(context: ssl.SSLContext, path: Path, kind: str) -> None:
+    """Load certificates or lists into the context."""
+    try:
+        context.load_verify_locations(cafile=path)
+    except OSError as error:
+        raise OperatorError(f"{path}: {_reason(error)}", f"Name a file with {kind}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say why OpenSSL or the system refused."""
+    if isinstance(error, ssl.SSLError):
+        return str(error.reason or "not PEM").lower().replace("_", " ")
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def _refuse_passphrase() -> str:
+    """Stop OpenSSL from asking for a passphrase on the terminal of a server."""
+    raise ValueError("the key is protected by a passphrase, which a transport key cannot have")

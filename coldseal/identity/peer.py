@@ -1,0 +1,138 @@
+"""Reads the one identity that a verified certificate carries: its role and its name.
+
+The certificate must already have been verified by TLS; this module checks no signature and no
+date. A certificate without exactly one `urn:coldseal:` identity has none at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from coldseal.errors import InputError, OperatorError, TrustError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+Role = Literal["device", "gateway", "service", "operator"]
+"""What a certificate makes its holder."""
+
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a holder may be called: one topic level, one path segment."""
+
+_URN: Final = "urn:coldseal:"
+_WHERE: Final = "certificate"
+
+
+class RoleError(TrustError):
+    """A peer proved who it is, and it is not one that may speak here.
+
+    Args:
+        found: the peer.
+        expected: the role that was needed.
+    """
+
+    verdict = "wrong-role"
+
+    def __init__(self, found: Peer, expected: Role) -> None:
+        """Keep both facts as attributes."""
+        self.found = found
+        self.expected = expected
+        super().__init__(f"the peer {found.name!r} is a {found.role}, expected a {expected}")
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """The holder of a certificate.
+
+    Args:
+        role: what the certificate makes it.
+        name: its name, equal to the certificate's common name.
+        fingerprint: first 32 hex digits of SHA-256 over the certificate's DER.
+        not_after: end of the certificate's life, UTC.
+    """
+
+    role: Role
+    name: str
+    fingerprint: str
+    not_after: datetime
+
+
+def render_urn(role: Role, name: str) -> str:
+    """Render the URI that carries an identity in a certificate."""
+    return f"{_URN}{role}:{name}"
+
+
+def peer(certificate_der: bytes) -> Peer:
+    """Read the holder of a certificate, given as DER.
+
+    Raises:
+        InputError: it is no certificate, or does not carry exactly one well-formed identity.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(certificate_der)
+        role, name = _identity(certificate)
+        not_after = certificate.not_valid_after_utc
+    except (ValueError, x509.InvalidVersion) as error:
+        raise InputError(_WHERE, "DER", certificate_der[:16], "an X.509 certificate") from error
+    fingerprint = hashlib.sha256(certificate_der).hexdigest()[:32]
+    return Peer(role=role, name=name, fingerprint=fingerprint, not_after=not_after)
+
+
+def require_role(certificate_der: bytes | None, role: Role) -> Peer:
+    """Read the holder and insist on its role; to be called directly after each handshake.
+
+    Args:
+        certificate_der: what ``getpeercert(binary_form=True)`` gave.
+        role: the role that may speak here.
+
+    Raises:
+        InputError: there is no certificate, or no identity in it.
+        RoleError: the holder has another role.
+    """
+    if certificate_der is None:
+        raise InputError(_WHERE, "peer", None, f"a certificate of a {role}")
+    found = peer(certificate_der)
+    if found.role != role:
+        raise RoleError(found, role)
+    return found
+
+
+def read_peer(path: Path) -> Peer:
+    """Read the holder of the first certificate in a PEM file, such as one of our own.
+
+    Raises:
+        OperatorError: the file is missing or holds no certificate.
+        InputError: the certificate carries no identity.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError, x509.InvalidVersion) as error:
+        hint = "Name a PEM file; `coldseal identity dev-ca` makes certificates for a trial"
+        raise OperatorError(f"{path} cannot be read as a certificate", hint) from error
+    return peer(certificate.public_bytes(Encoding.DER))
+
+
+def _identity(certificate: x509.Certificate) -> tuple[Role, str]:
+    """Take role and name from the alternative names; the common name must agree."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+        raise InputError(_WHERE, "subjectAltName", str(error), f"one {_URN}role:name") from error
+    uris = [uri for uri in names.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith(_URN)]
+    role, _, name = uris[0].removeprefix(_URN).partition(":") if len(uris) == 1 else ("", "", "")
+    if role not in ROLES or NAME.fullmatch(name) is None:
+        raise InputError(_WHERE, "subjectAltName", uris, f"one {_URN}role:name")
+    common = [
+        attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    ]
+    if common != [name]:
+        raise InputError(_WHERE, "commonName", common, name)
+    return role, name

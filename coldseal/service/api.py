@@ -1,0 +1,254 @@
+"""The service's HTTP face: batches in, receipts and sizes out, over verified client certificates.
+
+Promises bounded memory and time for each caller: a body is read only after its announced length fits, in
+room shared by all. Rights follow the certificate's role and the request's path. Decides nothing about a
+batch: that is `ingest`. The format is described by `openapi.json` and `docs/specs/delivery.md`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import wraps
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from coldseal.core.log import canonical
+from coldseal.core.log.checkpoint import CheckpointSignatureError
+from coldseal.core.log.delivery.receiver import GapError, StaleError
+from coldseal.core.log.delivery.wire import ANSWER_TYPE, BATCH_TYPE, encode_receipt, encode_refusal
+from coldseal.errors import ColdsealError, InputError, TrustError, UnavailableError
+from coldseal.identity.peer import Peer, peer
+from coldseal.service.admission import Admission
+from coldseal.service.ingest import Ingest, NotAdmittedError
+from coldseal.service.ledger import Ledger
+
+SHARED_BODY_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of bodies that may be in memory at one time; a further one waits, unread."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class BodyError(ColdsealError):
+    """A body that is not read to its end; ``status`` says why."""
+
+    def __init__(self, status: HTTPStatus, error: str, detail: str) -> None:
+        """Keep the answer."""
+        self.status = status
+        self.error = error
+        self.detail = detail
+        super().__init__(detail)
+
+
+class Room:
+    """Memory for bodies, shared by all callers."""
+
+    def __init__(self, limit: int) -> None:
+        """Start with nothing taken of ``limit`` bytes."""
+        self._limit = limit
+        self._taken = 0
+        self._freed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def take(self, size: int) -> AsyncIterator[None]:
+        """Wait for room, and give it back at the end; what is larger than all room goes alone."""
+        async with self._freed:
+            await self._freed.wait_for(lambda: not self._taken or self._taken + size <= self._limit)
+            self._taken += size
+        try:
+            yield
+        finally:
+            async with self._freed:
+                self._taken -= size
+                self._freed.notify_all()
+
+
+class Api:
+    """The routes over ingest and ledger.
+
+    Args:
+        ingest: takes batches in.
+        admission: which logs belong to whom.
+        ledger: how far they are.
+        max_batch_bytes: a larger body is refused unread.
+        timeout_s: time for a body to arrive whole.
+    """
+
+    def __init__(
+        self,
+        ingest: Ingest,
+        admission: Admission,
+        ledger: Ledger,
+        *,
+        max_batch_bytes: int,
+        timeout_s: float,
+    ) -> None:
+        """Take the parts."""
+        self._ingest = ingest
+        self._admission = admission
+        self._ledger = ledger
+        self._max_batch_bytes = max_batch_bytes
+        self._timeout_s = timeout_s
+        self._room = Room(SHARED_BODY_BYTES)
+
+    def app(self) -> Starlette:
+        """Give the ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/v1/entries", _answering(self.take), methods=["POST"]),
+                Route("/v1/log", _answering(self.show_log), methods=["GET"]),
+                Route("/v1/logs", _answering(self.show_logs), methods=["GET"]),
+                Route("/v1/openapi.json", show_description, methods=["GET"]),
+            ]
+        )
+
+    async def take(self, request: Request) -> Response:
+        """Take one batch in and answer with its receipt."""
+        size = _announced(request, self._max_batch_bytes)
+        async with self._room.take(size):
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    body = await _read(request, size)
+            except TimeoutError as fault:
+                raise BodyError(HTTPStatus.REQUEST_TIMEOUT, "timeout", "the body came too slowly") from fault
+            receipt = await self._ingest.take(_certificate(request), body)
+        return _json(HTTPStatus.OK, encode_receipt(receipt))
+
+    async def show_log(self, request: Request) -> Response:
+        """Show a gateway how far its log is here, with the newest receipt."""
+        caller = _caller(request, "gateway")
+        logs = self._admission.of_gateway(caller.name)
+        wanted = request.query_params.get("origin")
+        log = next((log for log in logs if wanted in {None, log.origin}), None)
+        if log is None:
+            raise NotAdmittedError(f"no such log is admitted from {caller.name}")
+        summary, refuted = await self._ledger.summary(log.origin)
+        receipt = await self._ledger.receipt(log.origin)
+        body: dict[str, canonical.Value] = {
+            "checkpoint": receipt.note.decode() if receipt else None,
+            "origin": log.origin,
+            "refuted": list(refuted),
+            "signatures_verified": summary.verified,
+            "size": summary.size,
+        }
+        return _json(HTTPStatus.OK, canonical.encode(body))
+
+    async def show_logs(self, request: Request) -> Response:
+        """Show an operator how far all logs are and what is kept against them."""
+        _caller(request, "operator")
+        logs: list[canonical.Value] = []
+        for log in self._admission.all():
+            summary, _ = await self._ledger.summary(log.origin)
+            receipt = await self._ledger.receipt(log.origin)
+            kept = await self._ledger.evidence(log.origin)
+            logs.append(
+                {
+                    "evidence": [
+                        {
+                            "detail": each.evidence.detail,
+                            "first_t": each.evidence.t,
+                            "last_t": each.last_t,
+                            "times": each.times,
+                            "verdict": each.evidence.verdict,
+                        }
+                        for each in kept
+                    ],
+                    "gateway": log.gateway,
+                    "origin": log.origin,
+                    "receipt_t": receipt.t if receipt else None,
+                    "refuted": summary.refuted,
+                    "signatures_verified": summary.verified,
+                    "site": log.site,
+                    "size": summary.size,
+                }
+            )
+        return _json(HTTPStatus.OK, canonical.encode({"logs": logs}))
+
+
+async def show_description(_request: Request) -> Response:
+    """Show the OpenAPI description."""
+    return _json(HTTPStatus.OK, files("coldseal.service").joinpath("openapi.json").read_bytes())
+
+
+def _answering(endpoint: Endpoint) -> Endpoint:
+    """Turn what an endpoint raises into the answer that the format has for it."""
+
+    @wraps(endpoint)
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except BodyError as fault:
+            # what was not read cannot be told from a next request: the connection ends
+            body = encode_refusal(fault.error, detail=fault.detail)
+            return _json(fault.status, body, {"Connection": "close"})
+        except (StaleError, GapError) as fault:
+            return _json(HTTPStatus.CONFLICT, encode_refusal(fault.error, size=fault.size))
+        except (TrustError, InputError, UnavailableError) as fault:
+            status, error = _judge(fault)
+            return _json(status, encode_refusal(error, detail=str(fault)))
+
+    return answer
+
+
+def _judge(fault: TrustError | InputError | UnavailableError) -> tuple[HTTPStatus, str]:
+    """Give status and error for a fault."""
+    match fault:
+        case NotAdmittedError() | CheckpointSignatureError():
+            return HTTPStatus.FORBIDDEN, fault.verdict
+        case TrustError():
+            return HTTPStatus.UNPROCESSABLE_ENTITY, fault.verdict
+        case InputError():
+            return HTTPStatus.BAD_REQUEST, "malformed"
+        case UnavailableError():
+            return HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"
+
+
+def _json(status: HTTPStatus, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    """Make an answer."""
+    return Response(body, status, headers, ANSWER_TYPE)
+
+
+def _certificate(request: Request) -> bytes | None:
+    """Give the certificate that the server put into the scope."""
+    found = request.scope.get("extensions", {}).get("coldseal.certificate")
+    return found if isinstance(found, bytes) else None
+
+
+def _caller(request: Request, role: str) -> Peer:
+    """Read who calls and insist on its role."""
+    certificate = _certificate(request)
+    try:
+        caller = peer(certificate or b"")
+    except InputError as fault:
+        raise NotAdmittedError(str(fault)) from fault
+    if caller.role != role:
+        raise NotAdmittedError(f"{caller.name} is a {caller.role}, expected a {role}")
+    return caller
+
+
+def _announced(request: Request, limit: int) -> int:
+    """Check the announced type and length of a body before any of it is read."""
+    if request.headers.get("content-type") != BATCH_TYPE:
+        raise BodyError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", f"expected {BATCH_TYPE}")
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdecimal()):
+        raise BodyError(HTTPStatus.LENGTH_REQUIRED, "length", "Content-Length is missing")
+    if int(length) > limit:
+        raise BodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", f"at most {limit} bytes")
+    return int(length)
+
+
+async def _read(request: Request, size: int) -> bytes:
+    """Read a body of an announced length; the server lets no more than that through."""
+    try:
+        parts = [part async for part in request.stream()]
+    except ClientDisconnect as fault:
+        raise BodyError(HTTPStatus.BAD_REQUEST, "cut", f"the body ended before its {size} bytes") from fault
+    return b"".join(parts)

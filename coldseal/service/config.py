@@ -1,0 +1,111 @@
+"""The service's configuration: every setting, its limits, its default and its meaning.
+
+Parsed once into frozen structs; what is inconsistent is refused with the cure. Nothing here opens
+a file that the configuration names. The string below a setting is its documentation:
+`docs/reference/configuration.md` is made from it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from coldseal import settings
+from coldseal.settings import Address, Count, Reference, Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$", max_length=200)]
+
+
+class Service(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who this service is and where it listens."""
+
+    name: Name
+    """Name of its witness, such as `witness.example.com`."""
+    listen: Address = Address("127.0.0.1:8443")
+    """Listener for gateways, mutual TLS 1.3."""
+    data: Path = Path("data")
+    """Folder of the ledger; the admitted logs stand in its `logs`."""
+    max_batch_bytes: Annotated[int, Meta(ge=131_072)] = 67_108_864
+    """Largest batch; a larger one is refused before it is read."""
+    max_connections: Count = 1_000
+    """Connections at one time."""
+    request_timeout_s: Seconds = 60
+    """Time for one request to arrive whole."""
+
+
+class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The transport identity."""
+
+    certificate: Path
+    """Certificate chain of the service, PEM."""
+    key: Path
+    """Its transport key, PEM, mode 0600."""
+    client_ca: Path
+    """CA certificates that gateways must descend from, PEM."""
+    crl: Path | None = None
+    """Certificate revocation list of that CA, PEM; empty: none is checked."""
+
+
+class Witness(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The key that cosigns checkpoints; its cosignature is the receipt."""
+
+    key: Reference = Reference("file:witness.pem")
+    """Ed25519 witness key."""
+
+
+class Verify(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The check of every entry's own signature."""
+
+    signatures: Literal["behind", "first"] = "behind"
+    """`behind`: a receipt needs the checkpoint only, signatures are checked after it; `first`: before it."""
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
+    """Processes; 0 takes one for each processor."""
+
+
+class Store(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The encrypted ledger on disk."""
+
+    key: Reference = Reference("file:store.key")
+    """Store key: 32 bytes in hex, in a file of mode 0600 or in the environment."""
+    limit_mb: Count = 65_536
+    """Largest size of the ledger in MiB; when it is full, batches are answered by 503."""
+
+
+class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Health, metrics and status for this machine."""
+
+    listen: Address | None = Address("127.0.0.1:9465")
+    """Loopback listener; empty switches it off."""
+    stalled_after_s: Seconds = 60
+    """Unhealthy once a batch or a signature check has waited this long without progress."""
+
+
+class ServiceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole of ``service.toml``."""
+
+    service: Service
+    tls: Tls
+    witness: Witness = field(default_factory=Witness)
+    verify: Verify = field(default_factory=Verify)
+    store: Store = field(default_factory=Store)
+    http: Http = field(default_factory=Http)
+
+
+def load_service(path: Path, overrides: Sequence[str] = ()) -> ServiceConfig:
+    """Read ``service.toml``.
+
+    Args:
+        path: the file; relative paths in it are relative to its folder.
+        overrides: ``table.key=value`` each.
+
+    Raises:
+        OperatorError: a key or value is wrong, or would open the service to the network without TLS.
+    """
+    config = settings.load(path, ServiceConfig, overrides)
+    settings.require_loopback(config.http.listen, f"{path}: http.listen")
+    return config

@@ -1,0 +1,215 @@
+"""The logs that the service holds: one writer, commits in groups, the newest heads at hand.
+
+Promises that `append` returns only after the commit that made its batch durable; what waits while one
+commit runs goes into the next one. Judges no batch: `ingest` does, under the lock of its log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from coldseal.core.log.delivery.wire import MAX_REFUTED
+from coldseal.errors import UnavailableError
+from coldseal.service.storage.sqlite import SqliteLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from coldseal.core.log.delivery.receiver import Accepted, Head
+    from coldseal.core.log.delivery.signatures import Refutation
+    from coldseal.service.storage.values import Evidence, KeptEvidence, Receipted, Summary
+
+MERGE_WAL_BYTES: Final = 32 * 1024 * 1024
+"""Written bytes after which the WAL is merged into the database, behind the commits."""
+
+Result = TypeVar("Result")
+
+
+class _Write:
+    """One change that waits for its commit; ``group`` is set once a commit has taken it."""
+
+    def __init__(self, change: Callable[[SqliteLedger], None]) -> None:
+        """Keep what is to be done."""
+        self.change = change
+        self.fault: UnavailableError | None = None
+        self.group: asyncio.Future[None] | None = None
+
+
+class Ledger:
+    """All logs held by this service."""
+
+    def __init__(self, store: SqliteLedger) -> None:
+        """Take an open store; `open` is the usual way here."""
+        self._store = store
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger-write")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="ledger-read")
+        self._turn = asyncio.Lock()
+        self._pending: list[_Write] = []
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._heads: dict[str, Head] = {}
+        self._unmerged = 0
+        self.grown = asyncio.Event()
+        """Set when entries were stored."""
+
+    @classmethod
+    def open(cls, directory: Path, key: bytes, *, limit_bytes: int) -> Ledger:
+        """Open the ledger in its directory, which is made if it is missing.
+
+        Raises:
+            OperatorError, UnavailableError, PlaintextError: as `SqliteLedger`.
+        """
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(SqliteLedger(directory / "ledger.db", key, limit_bytes=limit_bytes))
+
+    async def close(self) -> None:
+        """Let the last commit end, then close."""
+        await asyncio.to_thread(self._writer.shutdown)
+        await asyncio.to_thread(self._reader.shutdown)
+        self._store.close()
+
+    @property
+    def size_bytes(self) -> int:
+        """Size on disk."""
+        return self._store.size_bytes
+
+    @property
+    def limit_bytes(self) -> int:
+        """Size at which nothing more is taken."""
+        return self._store.limit_bytes
+
+    def lock(self, origin: str) -> asyncio.Lock:
+        """Give the lock of one log; whoever judges and appends holds it."""
+        return self._locks.setdefault(origin, asyncio.Lock())
+
+    async def head(self, origin: str) -> Head:
+        """Give the end of one log; to be used under its lock."""
+        head = self._heads.get(origin)
+        if head is None:  # through the writer, so that an unfinished commit comes first
+            loop = asyncio.get_running_loop()
+            head = await loop.run_in_executor(self._writer, self._store.head, origin)
+            self._heads[origin] = head
+        return head
+
+    async def append(
+        self,
+        origin: str,
+        accepted: Accepted,
+        receipt: Receipted,
+        refuted: Sequence[Refutation],
+        *,
+        is_verified: bool,
+    ) -> None:
+        """Store what was accepted, with its receipt; durable on return.
+
+        Args:
+            origin: the log, whose lock the caller holds.
+            accepted: what is to be stored.
+            receipt: for its checkpoint.
+            refuted: what is known by now to fail by itself.
+            is_verified: whether the new entries' signatures are checked already.
+
+        Raises:
+            UnavailableError: not stored, or unknown: the next `head` looks it up.
+        """
+
+        def change(store: SqliteLedger) -> None:
+            store.append(origin, accepted, receipt, is_verified=is_verified)
+            store.refute(origin, refuted)
+
+        self._heads.pop(origin, None)  # unknown until the commit has ended
+        await self._commit(change)
+        self._heads[origin] = accepted.head
+        self._unmerged += len(accepted.frames)
+        self.grown.set()
+        await self._merge_when_due()
+
+    async def mark_verified(
+        self, origin: str, first: int, verified: int, refuted: Sequence[Refutation]
+    ) -> None:
+        """Keep what the check of signatures found from ``first`` to ``verified``."""
+
+        def change(store: SqliteLedger) -> None:
+            store.refute(origin, refuted)
+            store.mark_verified(origin, first, verified)
+
+        await self._commit(change)
+
+    async def keep(self, evidence: Evidence) -> bool:
+        """Keep a proof of fault; False if there are too many already."""
+        kept: list[bool] = []
+        await self._commit(lambda store: kept.append(store.keep(evidence)))
+        return kept[-1]
+
+    async def entries(self, origin: str, first: int, end: int) -> list[bytes]:
+        """Give entries ``first`` to ``end``, as far as they are held."""
+        return await self._read(lambda: self._store.entries(origin, first, end))
+
+    async def next_bundle(self, origin: str, first: int) -> tuple[int, int, bytes] | None:
+        """Give the bundle that holds entry ``first``: seq of its own first entry, count, frames."""
+        return await self._read(lambda: self._store.next_bundle(origin, first))
+
+    async def receipt(self, origin: str, size: int | None = None) -> Receipted | None:
+        """Give the receipt at a size, or the newest one."""
+        return await self._read(lambda: self._store.receipt(origin, size))
+
+    async def summary(self, origin: str) -> tuple[Summary, tuple[int, ...]]:
+        """Say how far a log is, and name its newest refuted seqs."""
+        return await self._read(
+            lambda: (self._store.summary(origin), self._store.refuted(origin, MAX_REFUTED))
+        )
+
+    async def totals(self) -> Summary:
+        """Say how far all logs are together."""
+        return await self._read(self._store.totals)
+
+    async def evidence(self, origin: str) -> list[KeptEvidence]:
+        """Give what is kept against a log."""
+        return await self._read(lambda: self._store.evidence(origin))
+
+    async def unverified(self) -> list[str]:
+        """Name the logs whose signatures are not all checked."""
+        return await self._read(self._store.unverified)
+
+    async def _read(self, look: Callable[[], Result]) -> Result:
+        """Read beside the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, look)
+
+    async def _commit(self, change: Callable[[SqliteLedger], None]) -> None:
+        """Wait until a change is durable; all changes that wait at one time share a transaction."""
+        write = _Write(change)
+        self._pending.append(write)
+        async with self._turn:
+            if write.group is None:
+                write.group = self._start_group()
+            await asyncio.shield(write.group)
+        if write.fault is not None:
+            raise write.fault
+
+    def _start_group(self) -> asyncio.Future[None]:
+        """Hand everything that waits to the writer's thread."""
+        group, self._pending = self._pending, []
+        done = asyncio.get_running_loop().run_in_executor(self._writer, self._apply, group)
+        for each in group:
+            each.group = done
+        return done
+
+    def _apply(self, group: Sequence[_Write]) -> None:
+        """Make one transaction of a group; a change that fails takes no other one with it."""
+        with self._store.transaction():
+            for write in group:
+                try:
+                    with self._store.transaction():
+                        write.change(self._store)
+                except UnavailableError as fault:
+                    write.fault = fault
+
+    async def _merge_when_due(self) -> None:
+        """Merge the WAL after enough was written, outside of any commit."""
+        if self._unmerged >= MERGE_WAL_BYTES:
+            self._unmerged = 0
+            async with self._turn:
+                loop = asyncio.get_running_loop()
+                await asyncio.shield(loop.run_in_executor(self._writer, self._store.merge_wal))

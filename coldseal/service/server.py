@@ -1,0 +1,209 @@
+"""The TLS server under the API: mutual TLS 1.3, and the caller's certificate in each request's scope.
+
+Promises that no request reaches the API without a certificate of the trusted CA, and that a caller who
+sends no request, or endless headers, is cut. Stops when told so; installs no signal handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from cryptography import x509
+from typing_extensions import override
+from uvicorn import Config, Server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from coldseal.errors import OperatorError
+from coldseal.identity import contexts
+from coldseal.observe import events
+from coldseal.observe.logs import Log
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from coldseal.service.config import Tls
+    from coldseal.settings import Address
+
+MAX_HEAD_BYTES: Final = 16_384
+"""Bytes of a request line with all headers."""
+HEAD_TIMEOUT_S: Final = 10.0
+"""Time for a request's head to arrive once a connection is open."""
+IDLE_TIMEOUT_S: Final = 75
+"""Time that a connection may stay open between requests."""
+DRAIN_S: Final = 5
+"""Time for running requests to end when the server stops."""
+
+_log = Log("service.server")
+
+
+class PeerProtocol(HttpToolsProtocol):
+    """HTTP/1.1 over TLS that names the caller and bounds a request's head."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 # the server's own signature
+        """Begin without a caller."""
+        super().__init__(*args, **kwargs)
+        self._certificate: bytes | None = None
+        self._head_bytes = 0
+        self._is_in_head = True
+        self._overdue: asyncio.TimerHandle | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in the base
+        """Keep the certificate that TLS has verified, and wait for a request."""
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        self._certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        self._overdue = self.loop.call_later(HEAD_TIMEOUT_S, transport.abort)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadline."""
+        self._end_deadline()
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before a head is whole."""
+        if self._is_in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._is_in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self.transport.abort()
+
+    @override
+    def on_message_begin(self) -> None:
+        """Put the caller into the new request's scope."""
+        super().on_message_begin()
+        self.scope["extensions"] = {"coldseal.certificate": self._certificate}  # type: ignore[dict-item] # ours
+        self._is_in_head = True
+        self._head_bytes = 0
+        self._end_deadline()
+        self._overdue = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.abort)
+
+    @override
+    def on_headers_complete(self) -> None:
+        """The head is whole: its limits no longer apply."""
+        self._is_in_head = False
+        self._end_deadline()
+        super().on_headers_complete()
+
+    def _end_deadline(self) -> None:
+        """Stop the clock that runs for a head."""
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+
+class ApiServer(Server):
+    """The server of one application; used by the program's task group."""
+
+    def __init__(self, app: Starlette, context: ssl.SSLContext, *, max_connections: int) -> None:
+        """Configure it; nothing listens yet."""
+        super().__init__(
+            Config(
+                app,
+                http=PeerProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=max_connections,
+                timeout_keep_alive=IDLE_TIMEOUT_S,
+                timeout_graceful_shutdown=DRAIN_S,
+                ssl_context_factory=lambda _config, _default: context,
+            )
+        )
+        self._socket: socket.socket | None = None
+
+    def bind(self, address: Address) -> str:
+        """Take the address; connections wait until `serve`. Returns host:port as really bound.
+
+        Raises:
+            OperatorError: it cannot be listened on.
+        """
+        try:
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            self._socket = socket.create_server((address.host, address.port), family=family, backlog=512)
+        except OSError as error:
+            hint = "Stop what listens there, or set another service.listen"
+            raise OperatorError(f"{address} cannot be listened on: {error.strerror}", hint) from error
+        host, port = self._socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def serve_bound(self) -> None:
+        """Serve until `stop`."""
+        await self.serve(sockets=[self._socket] if self._socket else None)
+
+    def stop(self) -> None:
+        """Take no more connections, let running requests end, then end."""
+        self.should_exit = True
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open."""
+        return len(self.server_state.connections)
+
+    @override
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the program."""
+        yield
+
+
+class Certificate:
+    """The transport identity, taken anew when its files change."""
+
+    def __init__(self, tls: Tls) -> None:
+        """Load it.
+
+        Raises:
+            OperatorError: a file is wrong.
+        """
+        self._tls = tls
+        self._seen = self._look()
+        self._not_after = self._read_end()
+        self.context: ssl.SSLContext = contexts.server_context(
+            tls.certificate, tls.key, tls.client_ca, crl=tls.crl
+        )
+
+    def seconds_left(self) -> float:
+        """How long the certificate lives."""
+        return self._not_after - time.time_ns() / 10**9
+
+    def refresh(self) -> None:
+        """Take renewed files into the running context; what is wrong with them leaves the old ones."""
+        seen = self._look()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            contexts.reload(self.context, self._tls.certificate, self._tls.key, crl=self._tls.crl)
+            self._not_after = self._read_end()
+        except OperatorError as error:
+            _log.emit(events.CERTIFICATE_KEPT, certificate=str(self._tls.certificate), error=str(error))
+            return
+        days = round(self.seconds_left() / 86_400)
+        _log.emit(events.CERTIFICATE_RELOADED, certificate=str(self._tls.certificate), days=days)
+
+    def _look(self) -> tuple[tuple[int, int], ...]:
+        """Note what identifies the files' content; a missing one counts as empty."""
+        paths = (self._tls.certificate, self._tls.key, self._tls.crl)
+        status = [path.stat() for path in paths if path is not None and path.exists()]
+        return tuple((each.st_ino, each.st_mtime_ns) for each in status)
+
+    def _read_end(self) -> float:
+        """Read when the certificate ends, Unix seconds."""
+        try:
+            leaf = x509.load_pem_x509_certificate(self._tls.certificate.read_bytes())
+        except (OSError, ValueError) as error:
+            hint = "Name a PEM chain, leaf first"
+            raise OperatorError(f"{self._tls.certificate}: {error}", hint) from error
+        return leaf.not_valid_after_utc.timestamp()

@@ -1,0 +1,73 @@
+"""What the ledger keeps beside entries: receipts, evidence, and how far a log is. Values only."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """Proof that something was wrong with a batch.
+
+    Args:
+        origin: the log.
+        verdict: what was wrong.
+        t: when, Unix seconds.
+        detail: what was found, for people.
+        note: the checkpoint that came with it, signed.
+        held: the newest checkpoint that was held then, cosigned; empty if none.
+        entry: the entry at the first place that differs; empty if there is none.
+    """
+
+    origin: str
+    verdict: str
+    t: int
+    detail: str
+    note: bytes
+    held: bytes = b""
+    entry: bytes = b""
+
+
+class KeptEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """Evidence as it is kept; the same proof again is only counted.
+
+    Args:
+        evidence: as it came the first time.
+        last_t: when it came last, Unix seconds.
+        times: how often it came.
+    """
+
+    evidence: Evidence
+    last_t: int
+    times: int
+
+
+class Receipted(msgspec.Struct, frozen=True):
+    """A receipt that was given.
+
+    Args:
+        size: tree size.
+        t: when it was cosigned, Unix seconds.
+        root: root hash at that size.
+        note: the cosigned checkpoint.
+    """
+
+    size: int
+    t: int
+    root: bytes
+    note: bytes
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """How far one log is.
+
+    Args:
+        size: entries held.
+        verified: entries below were checked against their own signatures.
+        refuted: how many failed that.
+        mode: sealing mode that the genesis entry declares.
+    """
+
+    size: int = 0
+    verified: int = 0
+    refuted: int = 0
+    mode: str = ""

@@ -1,0 +1,177 @@
+"""Checks every entry's own signature, in processes of their own, before or behind the receipt.
+
+Promises progress that survives a restart, and that one bad entry never stops it: that entry is refuted
+and named, and stays stored. Workers get undecoded bundles and a key, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Final
+
+from coldseal.core.log.delivery.signatures import Refutation, refute
+from coldseal.errors import UnavailableError
+from coldseal.observe import events
+from coldseal.observe.logs import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from coldseal.core.log.delivery.receiver import AdmittedLog
+    from coldseal.observe.metrics import ServiceMetrics
+    from coldseal.service.admission import Admission
+    from coldseal.service.ledger import Ledger
+
+CHUNK_ENTRIES: Final = 512
+"""Entries handed to a worker at once: some tens of milliseconds of work."""
+ATTEMPTS: Final = 3
+"""Pools that may break over one bundle before it is put off."""
+LOOK_AGAIN_S: Final = 5.0
+"""Pause before logs that could not be checked are looked at again."""
+NICENESS: Final = 10
+"""Workers give way to the process that takes batches in."""
+
+_log = Log("service.verification")
+
+
+class Verifier:
+    """A pool of processes that check signatures."""
+
+    def __init__(self, workers: int, metrics: ServiceMetrics) -> None:
+        """Take the number of processes (0: one for each processor); they start with the first bundle."""
+        self._workers = workers or os.cpu_count() or 1
+        self._metrics = metrics
+        self._pool = self._start()
+
+    def close(self) -> None:
+        """Stop the processes; what they were at is forgotten."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def refute(self, log: AdmittedLog, mode: str, first: int, frames: bytes) -> list[Refutation]:
+        """Check a bundle's entries one by one, spread over the processes.
+
+        Args:
+            log: whose record key they must be signed with.
+            mode: the log's sealing mode.
+            first: seq of the bundle's first entry.
+            frames: the bundle.
+
+        Raises:
+            UnavailableError: the processes keep dying.
+        """
+        for _ in range(ATTEMPTS):
+            pool = self._pool
+            try:
+                return await self._spread(pool, log.record_key, mode, first, frames)
+            except BrokenExecutor as fault:
+                cause = str(fault)
+                if pool is self._pool:
+                    _log.emit(events.VERIFIER_RESTARTED, cause=cause)
+                    self._pool = self._start()
+        raise UnavailableError("signature verification", f"its processes ended {ATTEMPTS} times")
+
+    def report(self, origin: str, refuted: Sequence[Refutation]) -> None:
+        """Raise the alarm over refuted entries: each is counted, each reason is told once a bundle."""
+        self._metrics.refuted.inc(len(refuted))
+        for each in {each.reason: each for each in reversed(refuted)}.values():
+            _log.emit(events.SIGNATURE_REFUTED, origin=origin, seq=each.seq, reason=each.reason)
+
+    async def _spread(
+        self, pool: ProcessPoolExecutor, spki: bytes, mode: str, first: int, frames: bytes
+    ) -> list[Refutation]:
+        """Hand the bundle's parts to the pool and bring the findings back in order."""
+        loop = asyncio.get_running_loop()
+        parts = [
+            loop.run_in_executor(pool, refute, spki, mode, first + at, part) for at, part in _split(frames)
+        ]
+        return [each for found in await asyncio.gather(*parts) for each in found]
+
+    def _start(self) -> ProcessPoolExecutor:
+        """Make a pool of fresh processes, which share nothing with this one."""
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_prepare_worker)
+
+
+class Audit:
+    """Checks signatures behind the receipts, from where it stopped last time."""
+
+    def __init__(
+        self, ledger: Ledger, admission: Admission, verifier: Verifier, metrics: ServiceMetrics
+    ) -> None:
+        """Take the parts; nothing is checked yet."""
+        self._ledger = ledger
+        self._admission = admission
+        self._verifier = verifier
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Check whatever is stored and not checked yet, for ever."""
+        while True:
+            self._ledger.grown.clear()
+            if not await self.step():
+                try:
+                    async with asyncio.timeout(LOOK_AGAIN_S):
+                        await self._ledger.grown.wait()
+                except TimeoutError:
+                    continue
+
+    async def step(self) -> bool:
+        """Check one bundle of each log that has any; say whether there was something to do."""
+        progress = False
+        for origin in await self._ledger.unverified():
+            log = self._admission.find(origin)
+            if log is not None:
+                try:
+                    progress |= await self._check_next(log)
+                except UnavailableError:  # the ledger or the pool, which has told so itself
+                    continue
+        return progress
+
+    async def _check_next(self, log: AdmittedLog) -> bool:
+        """Check the next bundle of one log and keep what was found."""
+        summary, _ = await self._ledger.summary(log.origin)
+        bundle = await self._ledger.next_bundle(log.origin, summary.verified)
+        if bundle is None:
+            return False
+        first, count, frames = bundle
+        refuted = await self._verifier.refute(log, summary.mode, first, frames)
+        end = first + count
+        await self._ledger.mark_verified(log.origin, summary.verified, end, refuted)
+        self._metrics.verified.inc(end - summary.verified - len(refuted))
+        if refuted:
+            self._verifier.report(log.origin, refuted)
+        return True
+
+
+def _split(frames: bytes) -> Iterator[tuple[int, bytes]]:
+    """Cut a bundle between entries: the place of each part's first entry, and the part."""
+    at = start = count = 0
+    first = 0
+    end = len(frames)
+    while at < end:
+        at += 2 + int.from_bytes(frames[at : at + 2])
+        count += 1
+        if count == CHUNK_ENTRIES or at >= end:
+            yield first, frames[start:at]
+            first, start, count = first + count, at, 0
+
+
+def _prepare_worker() -> None:
+    """Set a worker up: lower priority, deaf to the terminal's ^C, and gone when its parent is gone."""
+    os.nice(NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End this process once the one that started it has died, in whatever way."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,192 @@
+"""Signers opened by URI: what they sign verifies with the public key they show, and nothing else leaks.
+
+`file:PATH[?passphrase=REFERENCE]` opens a PEM PKCS#8 key of mode 0600. The kind of key is
+checked: a record key is P-256, an interop or witness key Ed25519. Signers do not judge what
+they are given; rotation and key timelines are the log's matter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from coldseal.core.log.checkpoint import (
+    Algorithm,
+    NoteSignature,
+    VerifierKey,
+    cosignature_message,
+    encode_cosignature,
+)
+from coldseal.core.log.record import key_id
+from coldseal.core.log.signature import low_s
+from coldseal.errors import OperatorError
+from coldseal.signing.secrets import read_private_file, read_secret, write_private_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+_SHA256 = ec.ECDSA(hashes.SHA256())
+
+
+class EcdsaSigner:
+    """Signs entries and checkpoints with a P-256 key: ECDSA with SHA-256, low-S, DER.
+
+    Attributes:
+        spki: the public key, SubjectPublicKeyInfo in DER.
+        kid: first 16 hex digits of the SHA-256 of `spki`, as entries name the key.
+    """
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        """Keep the key; `open_ecdsa` is the usual way here."""
+        self._key = key
+        self._verifiers: dict[str, VerifierKey] = {}
+        self.spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self.kid = key_id(self.spki)
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign bytes; the answer is the one valid DER form with low S."""
+        return low_s(self._key.sign(data, _SHA256))
+
+    def note_signature(self, name: str, text: bytes) -> NoteSignature:
+        """Sign a note's text as `name`, a line of type 0x02."""
+        return NoteSignature(name, self.verifier_key(name).id, self.sign(text))
+
+    def verifier_key(self, name: str) -> VerifierKey:
+        """Show the public key under which the lines of `name` verify."""
+        if name not in self._verifiers:  # checking the point costs more than a signature line may
+            self._verifiers[name] = VerifierKey(name, Algorithm.ECDSA, self.spki)
+        return self._verifiers[name]
+
+    def vkey(self, name: str) -> str:
+        """Write the public key as policies and genesis entries carry it."""
+        return self.verifier_key(name).encode()
+
+
+class Ed25519Signer:
+    """Signs checkpoints with Ed25519: as the log itself, or as a witness with the time.
+
+    Attributes:
+        public: the public key, 32 raw bytes.
+    """
+
+    def __init__(self, key: ed25519.Ed25519PrivateKey) -> None:
+        """Keep the key; `open_ed25519` is the usual way here."""
+        self._key = key
+        self.public = key.public_key().public_bytes_raw()
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign bytes; the answer has 64 bytes."""
+        return self._key.sign(data)
+
+    def note_signature(self, name: str, text: bytes) -> NoteSignature:
+        """Sign a note's text as `name`, a line of type 0x01."""
+        return NoteSignature(name, self.verifier_key(name).id, self.sign(text))
+
+    def cosign(self, name: str, text: bytes, t: int) -> NoteSignature:
+        """Cosign a checkpoint's text as witness `name` at Unix time `t` in seconds, a line of type 0x04."""
+        signature = encode_cosignature(t, self.sign(cosignature_message(text, t)))
+        return NoteSignature(name, self.verifier_key(name, cosigner=True).id, signature)
+
+    def verifier_key(self, name: str, *, cosigner: bool = False) -> VerifierKey:
+        """Show the public key under which the lines of `name`, or its cosignatures, verify."""
+        return VerifierKey(name, Algorithm.COSIGNATURE if cosigner else Algorithm.ED25519, self.public)
+
+    def vkey(self, name: str, *, cosigner: bool = False) -> str:
+        """Write the public key as policies and genesis entries carry it."""
+        return self.verifier_key(name, cosigner=cosigner).encode()
+
+
+def generate_record_key() -> ec.EllipticCurvePrivateKey:
+    """Make a P-256 key: for entries, or for checkpoints, never for both."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def generate_interop_key() -> ed25519.Ed25519PrivateKey:
+    """Make an Ed25519 key: for a log's second checkpoint line, or for a witness."""
+    return ed25519.Ed25519PrivateKey.generate()
+
+
+def write_private_key(path: Path, key: PrivateKey, *, passphrase: bytes = b"") -> None:
+    """Write a new key as PEM PKCS#8 with mode 0600; encrypted where a passphrase is given.
+
+    Raises:
+        OperatorError: the file exists already, or cannot be written.
+    """
+    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    write_private_file(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+
+
+def open_ecdsa(uri: str, *, base: Path) -> EcdsaSigner:
+    """Open a P-256 signer.
+
+    Args:
+        uri: `file:PATH[?passphrase=REFERENCE]`.
+        base: directory against which relative paths count.
+
+    Raises:
+        OperatorError: the key is missing, open to others, not readable or of another kind.
+    """
+    key = _load(uri, base)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise OperatorError(f"{uri} is not a P-256 key", "Name the record or checkpoint key here.")
+    return EcdsaSigner(key)
+
+
+def open_ed25519(uri: str, *, base: Path) -> Ed25519Signer:
+    """Open an Ed25519 signer.
+
+    Args:
+        uri: `file:PATH[?passphrase=REFERENCE]`.
+        base: directory against which relative paths count.
+
+    Raises:
+        OperatorError: the key is missing, open to others, not readable or of another kind.
+    """
+    key = _load(uri, base)
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise OperatorError(f"{uri} is not an Ed25519 key", "Name the interop or witness key here.")
+    return Ed25519Signer(key)
+
+
+def _load(uri: str, base: Path) -> PrivateKeyTypes:
+    """Read the private key that a URI names."""
+    scheme, _, rest = uri.partition(":")
+    name, _, query = rest.partition("?")
+    if scheme != "file" or not name:
+        raise OperatorError(f"{uri} names no key that can be opened", "Write file:PATH.")
+    path = base / name
+    content = read_private_file(path)
+    passphrase = _passphrase(uri, query, base)
+    try:
+        return load_pem_private_key(content, passphrase)
+    except TypeError as error:  # the key is encrypted and no passphrase was given, or the other way round
+        hint = "Add ?passphrase=file:PATH or ?passphrase=env:NAME, for an encrypted key only."
+        raise OperatorError(f"{path}: {error}", hint) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        hint = "Give a PEM PKCS#8 file and, if it is encrypted, its passphrase."
+        raise OperatorError(f"{path} holds no private key that can be read", hint) from error
+
+
+def _passphrase(uri: str, query: str, base: Path) -> bytes | None:
+    """Read the passphrase that a URI's query refers to; None without one."""
+    if not query:
+        return None
+    pairs = parse_qsl(query)
+    if len(pairs) != 1 or pairs[0][0] != "passphrase":
+        raise OperatorError(f"{uri} has an unknown option", "Only ?passphrase=REFERENCE is known.")
+    return read_secret(pairs[0][1], base)

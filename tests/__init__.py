@@ -1,0 +1,1 @@
+"""The claims of coldseal, each held by a test."""

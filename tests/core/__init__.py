@@ -1,0 +1,1 @@
+"""The law, held by properties, vectors and attacks."""

@@ -1,0 +1,1 @@
+"""The log: its formats against public vectors, its refusals against every attack on a format."""

@@ -1,0 +1,89 @@
+"""Redelivered messages are told from new ones, and what a start restores is what was known."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coldseal.core.redelivery import Redelivery
+from coldseal.errors import InputError
+
+DIGEST = "0123456789abcdef" * 4
+
+
+def test_the_same_bytes_of_the_same_device_are_known_and_no_others() -> None:
+    """Another device may send the same bytes."""
+    found = Redelivery(4)
+    found.remember("a", Redelivery.key(DIGEST))
+    assert found.is_known("a", Redelivery.key(DIGEST))
+    assert not found.is_known("b", Redelivery.key(DIGEST))
+    assert not found.is_known("a", Redelivery.key("f" * 64))
+
+
+def test_without_a_device_sequence_the_packet_id_belongs_to_the_key() -> None:
+    """Two equal payloads under two packet ids are two messages."""
+    keys = {Redelivery.key(DIGEST, pid) for pid in (None, 1, 2)}
+    assert len(keys) == 3
+
+
+def test_only_the_window_is_remembered() -> None:
+    """The oldest goes first; a message remembered twice takes one place."""
+    found = Redelivery(2)
+    for key in ("1", "2", "2", "3"):
+        found.remember("a", key)
+    assert [found.is_known("a", key) for key in "123"] == [False, True, True]
+
+
+def test_what_could_not_be_sealed_is_forgotten() -> None:
+    """Its redelivery is then new."""
+    found = Redelivery(2)
+    found.forget("a", "1")
+    found.remember("a", "1")
+    found.forget("a", "2")
+    found.forget("a", "1")
+    assert not found.is_known("a", "1")
+
+
+def test_a_sequence_that_falls_back_is_noticed_within_one_run_of_the_device() -> None:
+    """A new run may begin anywhere."""
+    found = Redelivery(2)
+    steps = [
+        ("x", 5, False),
+        ("x", 6, False),
+        ("x", 6, True),
+        ("x", 2, True),
+        ("y", 1, False),
+        ("y", 2, False),
+    ]
+    for boot, seq, is_back in steps:
+        assert found.goes_back("a", boot, seq) is is_back
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b"]),
+            st.integers(0, 20).map(str),
+            st.none() | st.tuples(st.sampled_from(["", "r1"]), st.integers(0, 5)),
+        )
+    )
+)
+def test_a_snapshot_restores_all_that_is_known(steps: list[tuple[str, str, tuple[str, int] | None]]) -> None:
+    """What is answered after a restart is what was answered before it."""
+    found = Redelivery(8)
+    for device, key, run in steps:
+        found.remember(device, key)
+        if run is not None:
+            found.goes_back(device, *run)
+    again = Redelivery.restore(found.snapshot(), window=8)
+    assert again.snapshot() == found.snapshot()
+    for device in ("a", "b"):
+        for key in map(str, range(21)):
+            assert again.is_known(device, key) == found.is_known(device, key)
+        assert again.goes_back(device, "r1", 0) == found.goes_back(device, "r1", 0)
+
+
+@pytest.mark.parametrize("snapshot", [b"device", b"device\tboot\tx\tkey"])
+def test_what_is_not_a_snapshot_is_refused(snapshot: bytes) -> None:
+    """A damaged memory must not pass for an empty one."""
+    with pytest.raises(InputError, match="sequence"):
+        Redelivery.restore(snapshot, window=8)

@@ -1,0 +1,389 @@
+"""What tests of the listener share: a running listener, a small pipeline, and a client that speaks packets.
+
+The pipeline takes a message, and acknowledges it in a later turn of the loop, as a commit would. The
+client sends whatever it is told, right or wrong, and waits for answers against a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import argon2
+import msgspec
+
+from coldseal.core.topics import Grant, Policy
+from coldseal.gateway.clock import Clock
+from coldseal.gateway.config import Mqtt
+from coldseal.gateway.message import Message, Outcome
+from coldseal.gateway.sources.door import DoorLimits
+from coldseal.gateway.sources.mqtt import MqttListener
+from coldseal.gateway.sources.sessions import SessionStore
+from coldseal.identity.authority import Authority, create_authority
+from coldseal.identity.contexts import client_context
+from coldseal.mqtt.codec import Decoder, encode
+from coldseal.mqtt.packets import (
+    ConnAck,
+    Connect,
+    Disconnect,
+    Packet,
+    PingReq,
+    PingResp,
+    Properties,
+    PubAck,
+    PubComp,
+    Publish,
+    PubRec,
+    PubRel,
+    ReasonCode,
+    SubAck,
+    Subscribe,
+    Subscription,
+    UnsubAck,
+    Unsubscribe,
+    Version,
+    Will,
+)
+from coldseal.observe.metrics import GatewayMetrics
+from coldseal.settings import Address
+
+if TYPE_CHECKING:
+    import ssl
+
+SITE = "lab"
+PASSWORD = b"a password for tests"
+STORE_KEY = bytes(range(32))
+DEADLINE_S = 20.0
+OPEN = Grant(
+    device="*",
+    publish=("TopicA", "TopicA/B", "Topic/C", "TopicA/C", "/TopicA", "a/b", "a/c", "wills/one", "wills/two"),
+    subscribe=("TopicA/#", "Topic/#", "+/+", "/#", "a/#", "wills/#", "+"),
+)
+"""Shared topics, as the public interoperability tests use them."""
+
+Kind = TypeVar("Kind", bound=Packet)
+
+
+class Intake:
+    """A pipeline in small: keeps what it gets and acknowledges it one turn of the loop later.
+
+    Attributes:
+        outcome: what the next messages are acknowledged with.
+        reason: the words that go with it.
+        is_holding: messages wait for ``release``.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.messages: list[Message] = []
+        self.outcome = Outcome.SEALED
+        self.reason = ""
+        self.is_holding = False
+        self.is_full = False
+        self._waiting: list[Message] = []
+        self._arrived = asyncio.Event()
+
+    def submit(self, message: Message) -> None:
+        """Take a message."""
+        self.messages.append(message)
+        self._arrived.set()
+        if self.is_holding:
+            self._waiting.append(message)
+        else:
+            asyncio.get_running_loop().call_soon(self._acknowledge, message)
+
+    def _acknowledge(self, message: Message) -> None:
+        """Acknowledge one; what the policy forbids is refused."""
+        outcome = Outcome.REFUSED if message.refused else self.outcome
+        message.acknowledge(outcome, message.refused or self.reason)
+
+    def release(self, order: Callable[[list[Message]], Iterable[Message]] = list) -> None:
+        """Acknowledge what was held, in an order of choice."""
+        waiting, self._waiting = self._waiting, []
+        for message in order(waiting):
+            self._acknowledge(message)
+
+    async def count(self, number: int) -> list[Message]:
+        """Wait until so many messages have come."""
+        async with asyncio.timeout(DEADLINE_S):
+            while len(self.messages) < number:
+                self._arrived.clear()
+                await self._arrived.wait()
+        return self.messages
+
+
+class Peer:
+    """A client that sends and expects packets; a context manager that drops its socket at the end."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, version: Version
+    ) -> None:
+        """Take an open stream."""
+        self.version = version
+        self._reader, self._writer = reader, writer
+        self._decoder = Decoder(version=version)
+        self._came: list[Packet] = []
+
+    @classmethod
+    async def open(
+        cls, port: int, version: Version = Version.V5, context: ssl.SSLContext | None = None
+    ) -> Self:
+        """Open a socket; nothing is sent yet."""
+        host = "localhost" if context else None
+        streams = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=host)
+        return cls(*streams, version)
+
+    async def __aenter__(self) -> Self:
+        """Use it."""
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Drop the socket without a farewell."""
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Cut the connection, as a power failure would."""
+        self._writer.transport.abort()
+        await asyncio.sleep(0)
+
+    def send(self, *packets: Packet) -> None:
+        """Send packets in one write."""
+        self._writer.write(b"".join(encode(packet, self.version) for packet in packets))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send any bytes."""
+        self._writer.write(data)
+
+    async def expect(self, kind: type[Kind]) -> Kind:
+        """Wait for the next packet, which must be of this kind."""
+        packet = await self.next()
+        assert isinstance(packet, kind), f"{packet} where {kind.__name__} was expected"
+        return packet
+
+    async def next(self) -> Packet:
+        """Wait for the next packet."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not self._came:
+                data = await self._reader.read(65_536)
+                assert data, "the connection was closed"
+                self._came += self._decoder.feed(data)
+        return self._came.pop(0)
+
+    async def until_pong(self) -> list[Packet]:
+        """Ping, and give all that came before the answer: what has not come by then was not sent."""
+        self.send(PingReq())
+        found: list[Packet] = []
+        while not isinstance(packet := await self.next(), PingResp):
+            found.append(packet)
+        return found
+
+    async def expect_nothing(self) -> None:
+        """Hold that nothing is under way to this client."""
+        assert await self.until_pong() == []
+
+    async def expect_end(self) -> list[Packet]:
+        """Wait until the other side has closed; give the packets that came before."""
+        async with asyncio.timeout(DEADLINE_S):
+            try:
+                while data := await self._reader.read(65_536):
+                    self._came += self._decoder.feed(data)
+            except ConnectionError:
+                pass
+        found, self._came = self._came, []
+        return found
+
+    async def connect(self, connect: Connect) -> ConnAck:
+        """Send CONNECT and wait for CONNACK."""
+        self.send(connect)
+        return await self.expect(ConnAck)
+
+    async def subscribe(
+        self, *filters: str | Subscription, qos: int = 2, properties: Properties | None = None
+    ) -> SubAck:
+        """Subscribe and wait for the answer."""
+        asked = tuple(
+            Subscription(each, qos) if isinstance(each, str) else each for each in filters
+        )
+        self.send(Subscribe(1, asked, properties or Properties()))
+        return await self.expect(SubAck)
+
+    async def unsubscribe(self, *filters: str) -> UnsubAck:
+        """Unsubscribe and wait for the answer."""
+        self.send(Unsubscribe(2, filters))
+        return await self.expect(UnsubAck)
+
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes = b"x",
+        qos: int = 1,
+        *,
+        packet_id: int = 1,
+        retain: bool = False,
+        properties: Properties | None = None,
+    ) -> ReasonCode:
+        """Publish, go through the flow, and give the reason code of its first answer."""
+        number = packet_id if qos else None
+        self.send(Publish(topic, payload, qos, retain, False, number, properties or Properties()))
+        if qos == 1:
+            return (await self.expect(PubAck)).reason
+        if qos == 2:
+            received = await self.expect(PubRec)
+            if received.reason < ReasonCode.UNSPECIFIED_ERROR:
+                self.send(PubRel(packet_id))
+                await self.expect(PubComp)
+            return received.reason
+        return ReasonCode.SUCCESS
+
+    async def message(self) -> Publish:
+        """Wait for a message and answer it."""
+        message = await self.expect(Publish)
+        number = message.packet_id or 0
+        if message.qos == 1:
+            self.send(PubAck(number))
+        elif message.qos == 2:
+            self.send(PubRec(number))
+            await self.expect(PubRel)
+            self.send(PubComp(number))
+        return message
+
+    async def disconnect(self, reason: ReasonCode = ReasonCode.NORMAL_DISCONNECTION) -> None:
+        """Leave with a farewell, and wait until the other side has closed."""
+        self.send(Disconnect(reason))
+        await self.expect_end()
+
+
+class Rig:
+    """A running listener with its surroundings."""
+
+    def __init__(self, listener: MqttListener, intake: Intake, metrics: GatewayMetrics) -> None:
+        """Take the parts; ``running`` makes them."""
+        self.listener, self.intake, self.metrics = listener, intake, metrics
+
+    async def peer(self, version: Version = Version.V5) -> Peer:
+        """Open a socket to the plain door."""
+        return await Peer.open(self.listener.plain_port, version)
+
+    async def client(
+        self,
+        client_id: str = "one",
+        *,
+        version: Version = Version.V5,
+        device: str = "device-1",
+        clean: bool = True,
+        keep_alive: int = 0,
+        will: Will | None = None,
+        properties: Properties | None = None,
+    ) -> tuple[Peer, ConnAck]:
+        """Open a socket and connect with a password; give the client and the CONNACK."""
+        peer = await self.peer(version)
+        answer = await peer.connect(
+            Connect(
+                client_id, version, clean, keep_alive, will, device, PASSWORD, properties or Properties()
+            )
+        )
+        return peer, answer
+
+    async def admitted(self, client_id: str = "one", **options: object) -> Peer:
+        """Connect a client that must be let in."""
+        peer, answer = await self.client(client_id, **options)  # type: ignore[arg-type] # the same options
+        assert answer.reason is ReasonCode.SUCCESS, answer
+        return peer
+
+    async def until(self, is_true: Callable[[], bool]) -> None:
+        """Wait for something inside the listener, against a deadline."""
+        await until(is_true)
+
+    def shown(self, name: str, **labels: str) -> float:
+        """Read a metric."""
+        self.listener.show()
+        return self.metrics.registry.get_sample_value(f"coldseal_gateway_{name}", labels) or 0.0
+
+
+async def until(is_true: Callable[[], bool]) -> None:
+    """Poll a condition against a deadline."""
+    end = time.monotonic() + DEADLINE_S
+    while not is_true():
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.005)
+
+
+class Site:
+    """A folder with a CA, certificates and a password file."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make all of it; the hashes are cheap, because many tests log in."""
+        self.folder = folder
+        self.now = datetime.now(UTC)  # noqa: DTZ005 # placeholder
+        self.authority: Authority = create_authority(folder / "ca", now=self.now)
+        self.gateway = self.authority.issue("gateway", "gw-1", now=self.now)
+        hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        names = ("device-1", "device-2", "device-3", "display")
+        self.passwords = folder / "passwords"
+        self.passwords.write_text("".join(f"{name}:{hasher.hash(PASSWORD)}\n" for name in names))
+        self.passwords.chmod(0o600)
+
+    @property
+    def trust(self) -> Path:
+        """The file that everybody trusts."""
+        return self.folder / "ca" / "root.pem"
+
+    def config(self, **changes: object) -> Mqtt:
+        """Make a configuration with both doors on free ports."""
+        settings: dict[str, object] = {
+            "listen": Address("127.0.0.1:0"),
+            "plain_listen": Address("127.0.0.1:0"),
+            "certificate": self.gateway,
+            "key": self.gateway.with_suffix(".key"),
+            "client_ca": self.trust,
+            "passwords": self.passwords,
+            "max_connections_per_device": 50,
+            "max_sessions_per_device": 100,
+        }
+        settings.update(changes)
+        known = {field.name for field in msgspec.structs.fields(Mqtt)}
+        return Mqtt(**{name: value for name, value in settings.items() if name in known})  # type: ignore[arg-type]
+
+    def device(self, name: str, role: str = "device") -> ssl.SSLContext:
+        """Make the TLS context of a client with a certificate of its own."""
+        certificate = self.authority.issue(role, name, now=self.now)  # type: ignore[arg-type] # a role
+        return client_context(certificate, certificate.with_suffix(".key"), self.trust)
+
+
+@asynccontextmanager
+async def running(
+    site: Site,
+    *,
+    store: Path | None = None,
+    grants: Iterable[Grant] = (OPEN,),
+    doors: DoorLimits | None = None,
+    intake: Intake | None = None,
+    **changes: object,
+) -> AsyncIterator[Rig]:
+    """Run a listener; with ``store`` its sessions are kept there."""
+    intake = intake or Intake()
+    metrics = GatewayMetrics()
+    kept = SessionStore.open(store, STORE_KEY) if store else None
+    listener = MqttListener(
+        site.config(**changes),
+        policy=Policy(SITE, grants),
+        intake=intake,
+        clock=Clock(),
+        metrics=metrics,
+        store=kept,
+        doors=doors,
+    )
+    await listener.start()
+    try:
+        yield Rig(listener, intake, metrics)
+    finally:
+        intake.is_holding = False
+        intake.release()
+        await listener.stop()
+        if kept is not None:
+            kept.close()

@@ -1,0 +1,1 @@
+"""Tests of certificates, TLS contexts and password files."""

@@ -1,0 +1,1 @@
+"""Tests of events, logs, metrics and health."""

@@ -1,0 +1,1 @@
+"""Claims about the project itself: its gates, its documents, its installation."""

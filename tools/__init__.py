@@ -1,0 +1,1 @@
+"""Scripts of the project; each runs as ``python -m tools.NAME`` from the root."""

@@ -1,0 +1,118 @@
+"""System parts: the programs from outside Python that set-up and tests need.
+
+Installs what is missing where it may (root on Debian), else names the exact command. Leaves no
+service running: Debian would start mosquitto as soon as it is installed. It runs before the
+environment exists, so it uses the standard library only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+_POLICY_TEXT = "#!/bin/sh\nexit 101 # starting a service is not allowed (Debian policy, invoke-rc.d)\n"
+_APT = ("apt-get", "--quiet", "--yes")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part: what it is for, the Debian package that holds it, and whether it is here."""
+
+    name: str
+    purpose: str
+    package: str
+    is_here: Callable[[], bool]
+
+
+def _program(name: str, package: str, purpose: str) -> Part:
+    """Return the part whose presence is a program on the PATH."""
+    return Part(name, purpose, package, lambda: shutil.which(name) is not None)
+
+
+PARTS: Mapping[str, Sequence[Part]] = {
+    "venv": (
+        Part(
+            "ensurepip",
+            "makes the environment",
+            f"python3.{sys.version_info.minor}-venv",
+            lambda: importlib.util.find_spec("ensurepip") is not None,
+        ),
+    ),
+    "test": (
+        _program("mosquitto", "mosquitto", "a broker that nobody here wrote"),
+        _program("mosquitto_pub", "mosquitto-clients", "an MQTT client that nobody here wrote"),
+        _program("openssl", "openssl", "checks an entry's signature without our code"),
+    ),
+}
+
+
+def missing(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts that are not here."""
+    return [part for part in parts if not part.is_here()]
+
+
+def command(parts: Sequence[Part]) -> str:
+    """Return the command that a person would type to install the parts."""
+    return "sudo apt-get install --yes " + " ".join(sorted({part.package for part in parts}))
+
+
+@contextmanager
+def services_off(policy: Path) -> Iterator[None]:
+    """Forbid Debian to start services meanwhile; a policy that is already there is left alone."""
+    if policy.exists():
+        yield
+        return
+    policy.write_text(_POLICY_TEXT, encoding="utf-8")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink()
+
+
+def install(parts: Sequence[Part], *, policy: Path = POLICY) -> None:
+    """Install the parts' packages and keep their services off, now and at the next start."""
+    packages = sorted({part.package for part in parts})
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with services_off(policy):
+        subprocess.run([*_APT, "update"], env=environment, check=True)
+        subprocess.run(
+            [*_APT, "install", "--no-install-recommends", *packages],
+            env=environment,
+            check=True,
+        )
+    if "mosquitto" in packages and shutil.which("update-rc.d"):
+        subprocess.run(["update-rc.d", "mosquitto", "disable"], check=False)
+
+
+def main(groups: Sequence[str], parts: Mapping[str, Sequence[Part]] = PARTS) -> int:
+    """Provide the parts of the groups; return 0 when the caller may go on."""
+    if not groups or set(groups) - parts.keys():
+        print(f"usage: python -m tools.system_parts {' | '.join(parts)}", file=sys.stderr)
+        return 2
+    wanted = [part for group in groups for part in parts[group]]
+    absent = missing(wanted)
+    if absent and os.geteuid() == 0 and shutil.which("apt-get"):
+        install(absent)
+        absent = missing(wanted)
+    for part in absent:
+        print(f"missing: {part.name} ({part.purpose})", file=sys.stderr)
+    if not absent:
+        return 0
+    print(f"install with: {command(absent)}", file=sys.stderr)
+    is_needed = "venv" in groups or os.environ.get("CI") == "true"
+    if not is_needed:
+        print("going on; the tests that need these parts will say that they did not run", file=sys.stderr)
+    return 1 if is_needed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
