@@ -16,6 +16,9 @@ from bench.programs import MeasurementError
 DEVICES = "sensor-{:03d}"
 """Names of the sensors, as `coldseal identity dev-ca` and the generator count them."""
 
+GATEWAY, SERVICE = "gw-0001", "localhost"
+"""Names in the certificates of gateway and service, as that command gives them."""
+
 
 @dataclass(frozen=True)
 class Credentials:

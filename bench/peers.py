@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.load import Result
-from bench.loading import Credentials, load
+from bench.loading import GATEWAY, SERVICE, Credentials, load
 from bench.programs import MeasurementError, Program, free_port, is_open, running, wait_until
 
 
@@ -30,7 +30,7 @@ def mosquitto(credentials: Credentials, folder: Path) -> Iterator[int]:
         raise MeasurementError("mosquitto is not installed")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    certificate = credentials.certificate("gateway", "broker")
+    certificate = credentials.certificate("gateway", GATEWAY)
     config = folder / "mosquitto.conf"
     config.write_text(
         f"listener {port} 127.0.0.1\n"
@@ -64,8 +64,8 @@ def baseline_per_second(credentials: Credentials, folder: Path, messages: int) -
     )
     port = free_port()
     shared = [sys.executable, "-m", "bench.baseline"]
-    service = credentials.certificate("service", "service")
-    gateway = credentials.certificate("gateway", "gateway")
+    service = credentials.certificate("service", SERVICE)
+    gateway = credentials.certificate("gateway", GATEWAY)
     receiver = [*shared, "receiver", *_plan(folder, port, service, credentials, "signing.pub")]
     sender = [*shared, "gateway", *_plan(folder, port, gateway, credentials, "signing.pem")]
     with (

@@ -38,7 +38,7 @@ class Program:
 
     def tail(self) -> str:
         """The end of its output."""
-        return self.log.read_text(errors="replace")[-2000:]
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
 
     def memory_mb(self) -> list[float]:
         """Resident memory of each process of its group, the largest first, in MB (10^6 bytes)."""

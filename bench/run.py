@@ -42,10 +42,14 @@ def bench(*, only: list[str] | None = None, quick: bool = False, folder: Path | 
     if unknown:
         sys.stderr.write(f"no row {', '.join(sorted(unknown))}; there are: {', '.join(ROWS)}\n")
         return 2
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, highlight=False)
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True)
+
     work = Path(tempfile.mkdtemp(prefix="coldseal-bench-", dir=folder))
     try:
-        measured = tuple(_measure(Bench(work, is_quick=quick), only or list(ROWS), console.print))
+        measured = tuple(_measure(Bench(work, is_quick=quick), only or list(ROWS), say))
     finally:
         shutil.rmtree(work, ignore_errors=True)
     Console().print(render_table(measured))

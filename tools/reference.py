@@ -215,7 +215,7 @@ def help_text(arguments: Iterable[str]) -> str:
         check=True,
         capture_output=True,
         text=True,
-        env={"COLUMNS": "100", "NO_COLOR": "1"},
+        env={"COLUMNS": "160", "NO_COLOR": "1"},  # wide, so that a help text keeps its own lines,
     )
     return "\n".join(line.rstrip() for line in shown.stdout.strip().splitlines())
 

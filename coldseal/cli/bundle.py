@@ -142,13 +142,15 @@ def open_bundle(path: Path) -> Bundle:
     if manifest.get("format") != FORMAT:
         raise InputError(str(path), "format", manifest.get("format"), str(FORMAT))
     first, size = _whole(manifest, "first"), _whole(manifest, "size")
+    if first % ENTRIES_PER_FILE or not first < size:
+        _refuse("first", first)
     start, end = first // ENTRIES_PER_FILE, -(-size // ENTRIES_PER_FILE)
     return Bundle(
         path,
         parse_policy(manifest, where=str(path)),
         first,
         size,
-        CompactRange.from_hashes(first, [bytes.fromhex(text) for text in _texts(manifest, "prior")]),
+        CompactRange.from_hashes(first, _hashes(manifest, "prior")),
         tuple(_entry_file(index, size) for index in range(start, end)),
         notes,
     )
@@ -208,6 +210,14 @@ def _texts(found: Mapping[str, canonical.Value], field: str) -> list[str]:
     return [text if isinstance(text, str) else _refuse(field, text) for text in texts]
 
 
+def _hashes(found: Mapping[str, canonical.Value], field: str) -> list[bytes]:
+    """Read a list of hashes in hex."""
+    try:
+        return [bytes.fromhex(text) for text in _texts(found, field)]
+    except ValueError:
+        _refuse(field, found[field])
+
+
 def _whole(found: Mapping[str, canonical.Value], field: str) -> int:
     """Read a whole number."""
     number = found.get(field)
@@ -218,7 +228,7 @@ def _whole(found: Mapping[str, canonical.Value], field: str) -> int:
 
 def _refuse(field: str, value: object) -> NoReturn:
     """Refuse a field of the manifest."""
-    raise InputError("manifest.json", field, value, "another type")
+    raise InputError("manifest.json", field, value, "what the format has there")
 
 
 def _check_files(archive: zipfile.ZipFile, manifest: Mapping[str, canonical.Value]) -> Iterator[bytes]:

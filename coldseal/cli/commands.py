@@ -39,6 +39,7 @@ def run_commands(noun: str, summary: str, commands: Sequence[Command], arguments
         name=f"coldseal {noun}",
         help=summary,
         version_flags=(),
+        suppress_keyboard_interrupt=False,
         help_formatter="default" if sys.stdout.isatty() else "plain",
         default_parameter=cyclopts.Parameter(negative=(), name_transform=_option),
     )

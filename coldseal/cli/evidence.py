@@ -10,15 +10,26 @@ import hashlib
 import multiprocessing
 import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from json import loads as read_json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from coldseal.cli.bundle import ENTRIES_PER_FILE, Bundle, open_bundle, parse_policy, read_entries
+from coldseal.cli.bundle import (
+    ENTRIES_PER_FILE,
+    Bundle,
+    open_bundle,
+    parse_policy,
+    read_entries,
+    write_bundle,
+)
+from coldseal.cli.sources import Source, is_cosigned, open_source, size_of
 from coldseal.core.log import canonical
+from coldseal.core.log.checkpoint import parse_vkey
 from coldseal.core.log.evidence import CHECKS, Policy, Report, Stretch, examine, judge
-from coldseal.core.log.record import parse_entry, parse_frames
+from coldseal.core.log.record import frame, parse_entry, parse_frames
 from coldseal.errors import InputError, OperatorError
 
 if TYPE_CHECKING:
@@ -30,13 +41,85 @@ INLINE_FILES: Final = 32
 """Below this many entry files (of 256 entries), starting processes would cost more than it gains."""
 
 
-def verify(bundle: Path, *, policy: Path | None = None, json: bool = False, workers: int = 0) -> int:
+def export(
+    config: Path,
+    output: Path,
+    *,
+    origin: str = "",
+    first: int = 0,
+    last: int | None = None,
+    tail: bool = False,
+    json: bool = False,
+) -> int:
+    """Write an evidence bundle from a gateway's log or from a service's copy; either may be running.
+
+    Args:
+        config: gateway.toml or service.toml.
+        output: the new file; must not exist.
+        origin: which log of a service; may be left out where it keeps one.
+        first: first entry; the bundle begins at the tile of 256 entries that holds it.
+        last: last entry; the bundle ends with the first receipt over it. Without it, with the newest receipt.
+        tail: take entries in that have no receipt yet; a verdict on them is "tail-not-anchored".
+        json: print one JSON object.
+    """
+    source = open_source(config, origin)
+    policy = source.policy
+    try:
+        notes = list(source.notes())
+        start = first // ENTRIES_PER_FILE * ENTRIES_PER_FILE
+        end = source.size if tail else _end(source, notes, last)
+        if not start < end:
+            raise OperatorError(
+                f"{config} has no entries from {first} on to export: {end} have a receipt",
+                "Wait for a receipt, or use --tail to export what has none",
+            )
+        runs = (
+            frame(source.read(at, min(ENTRIES_PER_FILE, end - at)))
+            for at in range(start, end, ENTRIES_PER_FILE)
+        )
+        kept = [note for note in notes if start < size_of(note) <= end]
+        try:
+            write_bundle(output, policy, source.prior(start), end, runs=runs, notes=kept)
+        except OSError as error:
+            raise OperatorError(
+                f"{output} cannot be written: {error.strerror}", "Name another file"
+            ) from error
+    finally:
+        source.close()
+    made: dict[str, canonical.Value] = {
+        "bundle": str(output),
+        "first": start,
+        "origin": policy.origin,
+        "size": end,
+    }
+    _say(canonical.encode(made).decode() if json else f"{output}: entries {start} to {end - 1}")
+    return GOOD
+
+
+def _end(source: Source, notes: Sequence[bytes], last: int | None) -> int:
+    """Give the size of the receipt (or checkpoint, where no witness is known) to end with."""
+    sizes = [
+        size_of(note) for note in notes if not source.policy.witnesses or is_cosigned(note, source.policy)
+    ]
+    wanted = [size for size in sizes if last is not None and size > last]
+    return min(wanted, default=max(sizes, default=0))
+
+
+def verify(
+    bundle: Path,
+    *,
+    policy: Path | None = None,
+    witness: list[str] | None = None,
+    json: bool = False,
+    workers: int = 0,
+) -> int:
     """Verify an evidence bundle and print the verdict.
 
     Args:
         bundle: the bundle's file.
-        policy: a JSON file with the keys to trust (a gateway's ``admission.json`` with ``witnesses``
-            added); without it the keys in the bundle are used, and the verdict says so.
+        policy: a JSON file with the keys to trust, such as a gateway's admission.json; without it the keys
+            in the bundle are used, and the verdict says so.
+        witness: verifier key of a witness to trust beside those in the policy file.
         json: print one JSON object instead of a table.
         workers: processes; 0 means all cores.
 
@@ -45,6 +128,7 @@ def verify(bundle: Path, *, policy: Path | None = None, json: bool = False, work
     """
     found = open_bundle(bundle)
     trusted = found.policy if policy is None else _read_policy(policy)
+    trusted = replace(trusted, witnesses=(*trusted.witnesses, *map(parse_vkey, witness or ())))
     report = judge(trusted, found.prior, _examine_all(found, trusted, workers), found.notes)
     _say(_as_json(report, trusted, policy) if json else _as_text(report, trusted, policy))
     return GOOD if report.is_good and report.size == found.size else AGAINST
@@ -78,7 +162,13 @@ def _read_policy(path: Path) -> Policy:
         data = path.read_bytes()
     except OSError as error:
         raise OperatorError(f"{path} cannot be read: {error.strerror}", "Name a policy file") from error
-    return parse_policy(canonical.parse(data.strip(), where=str(path)), where=str(path))
+    try:
+        found = read_json(data)
+    except ValueError as error:
+        raise OperatorError(f"{path} is no JSON: {error}", "Name a policy file") from error
+    if not isinstance(found, dict):
+        raise OperatorError(f"{path} holds no JSON object", "Name a policy file")
+    return parse_policy(found, where=str(path))
 
 
 def _examine_all(bundle: Bundle, policy: Policy, workers: int) -> Iterator[Stretch]:
@@ -201,3 +291,6 @@ def _colour(text: str, code: str) -> str:
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         return f"\x1b[{code};1m{text}\x1b[0m"
     return text
+
+
+COMMANDS = (export, verify, show)

@@ -92,11 +92,12 @@ def run(config: Path, /, *, set_: list[str] | None = None, log_level: str = "inf
         log_level: debug, info, warning, error or critical.
     """
     from coldseal.cli.setup import start_logs
-    from coldseal.gateway import app
     from coldseal.gateway.config import load_gateway
 
     settings = load_gateway(config, set_ or ())
     start_logs(log_level)
+    from coldseal.gateway import app  # after the settings: a wrong one is told at once
+
     return app.run(settings, [str(config.resolve()), *(set_ or ())])
 
 

@@ -36,8 +36,11 @@ def dev_ca(
         as_json: answer with one JSON object.
     """
     from coldseal.identity.authority import TRUST, create_authority
+    from coldseal.identity.peer import require_name
 
     names = _device_names(devices)
+    for name in (gateway, service, *names):
+        require_name("certificate", name)
     now = _now()
     authority = create_authority(folder, now=now)
     also = tuple(hosts or ())

@@ -101,11 +101,12 @@ def run(config: Path, /, *, set_: list[str] | None = None, log_level: str = "inf
         log_level: debug, info, warning, error or critical.
     """
     from coldseal.cli.setup import start_logs
-    from coldseal.service import app
     from coldseal.service.config import load_service
 
     settings = load_service(config, set_ or ())
     start_logs(log_level)
+    from coldseal.service import app  # after the settings: a wrong one is told at once
+
     return app.run(settings)
 
 

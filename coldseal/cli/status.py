@@ -13,6 +13,7 @@ from coldseal.errors import OperatorError, UnavailableError
 from coldseal.settings import Address
 
 TIMEOUT_S: Final = 5.0
+READY: Final = "/readyz"
 
 
 def show_status(program: str, listen: Address | None, *, as_json: bool) -> int:
@@ -29,12 +30,12 @@ def show_status(program: str, listen: Address | None, *, as_json: bool) -> int:
     """
     if listen is None:
         raise OperatorError(f"the {program} shows no status: http.listen is empty", "Set http.listen")
-    ready = _ask(program, listen, "/readyz")
+    ready = _ask(program, listen, READY)
     found = _ask(program, listen, "/status")
     if as_json:
         print_json({"ok": ready["ok"], "reasons": ready["reasons"], **found})
     else:
-        print_facts({name: value for key, raw in found.items() for name, value in _render(key, raw)})
+        print_facts(dict(_render(key, value) for key, value in found.items()))
         verdict = "well" if ready["ok"] else "NOT WELL"
         print_lines("", f"The {program} is {verdict}.", *(f"  {reason}" for reason in ready["reasons"]))
     return 0 if ready["ok"] else 1
@@ -54,7 +55,7 @@ def _ask(program: str, listen: Address, path: str) -> dict[str, Any]:
         raise UnavailableError(f"the {program} at {listen}", "something else answers there") from error
     finally:
         connection.close()
-    if not isinstance(answer, dict):
+    if not isinstance(answer, dict) or (path == READY and "ok" not in answer):
         raise UnavailableError(f"the {program} at {listen}", "something else answers there")
     return answer
 
@@ -67,42 +68,32 @@ def _age(seconds: float | None) -> str:
     return "never" if seconds is None else f"{render_span(seconds)} ago"
 
 
-def _devices(silent: Mapping[str, float]) -> str:
-    """Name the silent devices and since when they are."""
+def _silent(silent: Mapping[str, float]) -> str:
+    """Name the silent sensors and since when they are."""
     return ", ".join(f"{name} ({render_span(span)})" for name, span in silent.items()) or "none"
 
 
 _KNOWN: Final[dict[str, tuple[str, Render]]] = {
-    "size": ("entries sealed", "{:,}".format),
+    "size": ("entries", "{:,}".format),
     "published": ("with receipt", "{:,}".format),
     "backlog": ("without receipt", "{:,}".format),
-    "backlog_bytes": ("waiting to go up", render_bytes),
     "backlog_s": ("oldest without receipt", render_span),
     "receipt_age_s": ("last receipt", _age),
     "checkpoint_age_s": ("last checkpoint", _age),
-    "uplink": ("uplink", str),
     "store_bytes": ("store", render_bytes),
     "store_limit_bytes": ("store limit", render_bytes),
-    "connections": ("connected devices", str),
-    "silent": ("silent devices", _devices),
-    "pending": ("waiting for commit", "{:,}".format),
+    "sensors": ("sensors heard", str),
+    "silent": ("silent sensors", _silent),
+    "certificate_days": ("certificate lives", "{} days".format),
     "uptime_s": ("running for", render_span),
+    "logs": ("admitted logs", str),
     "verify_backlog": ("signatures to check", "{:,}".format),
     "refuted": ("wrong signatures", "{:,}".format),
 }
 """What programs say about themselves: the words for it, and how its value is written."""
 
 
-def _render(key: str, value: Any) -> list[tuple[str, str]]:  # noqa: ANN401 # any JSON value
-    """Write one value in words; a table becomes a line for each of its rows."""
+def _render(key: str, value: Any) -> tuple[str, str]:  # noqa: ANN401 # any JSON value
+    """Write one value in words."""
     name, render = _KNOWN.get(key, (key.replace("_", " "), str))
-    if isinstance(value, list) and all(isinstance(row, dict) for row in value):
-        return [(f"{name} {place}", _row(row)) for place, row in enumerate(value, 1)]
-    if value is None and render is not _age:
-        return [(name, "unknown")]
-    return [(name, render(value))]
-
-
-def _row(row: Mapping[str, Any]) -> str:
-    """Write one row of a table."""
-    return ", ".join(f"{name} {value}" for key, raw in row.items() for name, value in _render(key, raw))
+    return name, "unknown" if value is None and render is not _age else render(value)

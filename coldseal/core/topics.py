@@ -20,7 +20,7 @@ ROOT: Final = "coldseal/v1"
 EVERY_DEVICE: Final = "*"
 
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-_is_name: Final = re.compile(_NAME, re.ASCII).fullmatch
+_match_name: Final = re.compile(_NAME, re.ASCII).fullmatch
 _SHARE: Final = "$share/"
 
 
@@ -98,13 +98,18 @@ def parse_topic(topic: str) -> Address:
     return Address(site, device, channel)
 
 
+def is_name(value: str) -> bool:
+    """Whether ``value`` may be one level of the scheme, such as a site, a device or a sensor."""
+    return _match_name(value) is not None
+
+
 def check_name(field: str, value: str) -> str:
     """Return ``value`` when it may be one level of the scheme, such as a site, a device or a sensor.
 
     Raises:
         InputError: it is not 1 to 64 letters, digits, dots, hyphens and underscores after a letter or digit.
     """
-    if _is_name(value) is None:
+    if not is_name(value):
         raise InputError(
             "topic", field, value, "1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
         )
@@ -207,7 +212,7 @@ def _fill(pattern: str, site: str, device: str) -> str:
 
 def _check_grant(grant: Grant, site: str) -> None:
     """Refuse a grant that is too wide or cannot work."""
-    if grant.device != EVERY_DEVICE and _is_name(grant.device) is None:
+    if grant.device != EVERY_DEVICE and not is_name(grant.device):
         raise OperatorError(f"grants: device {grant.device!r} is not a device's name", "Write its name, or *")
     for topic in grant.publish:
         place = f"grants: {grant.device}: publish {topic!r}"

@@ -28,6 +28,7 @@ _BACKOFF_FIRST_S: Final = 0.1
 _BACKOFF_LAST_S: Final = 5.0
 _AGAIN_S: Final = 1.0
 _CONNECT_S: Final = 10.0
+_FAREWELL_S: Final = 1.0
 _KEEP_ALIVE_S: Final = 30
 _SESSION_EXPIRY_S: Final = 3_600
 _MAX_PACKET: Final = 65_536
@@ -185,7 +186,7 @@ class Device:
                 await self._sleep(loop)
         finally:
             if self._link is not None:
-                self._link.farewell()
+                await self._link.leave()
 
     def _take_due(self, now: float) -> None:
         """Take the readings whose time has come, also those that fell into a connection attempt."""
@@ -322,6 +323,7 @@ class _Link(asyncio.Protocol):
         self._on_lost = on_lost
         self._transport: asyncio.WriteTransport | None = None
         self._fault = ""
+        self._is_lost = asyncio.Event()
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -345,6 +347,7 @@ class _Link(asyncio.Protocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the owner, once."""
+        self._is_lost.set()
         self._on_lost(self, self._fault or str(exc or ""))
 
     def tick(self) -> None:
@@ -366,10 +369,16 @@ class _Link(asyncio.Protocol):
         if self.client.state is State.CLOSED:
             self._transport.close()
 
-    def farewell(self) -> None:
-        """Disconnect in good order."""
+    async def leave(self) -> None:
+        """Disconnect in good order, and wait a moment for the other side to do the same."""
+        if self._transport is None:
+            return
         if self.client.state is State.CONNECTED:
             self.client.disconnect()
         self.flush()
-        if self._transport is not None:
-            self._transport.close()
+        self._transport.close()
+        try:
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._is_lost.wait()
+        except TimeoutError:
+            self._transport.abort()

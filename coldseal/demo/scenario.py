@@ -220,7 +220,7 @@ class Stage:
         """Take the state at this moment."""
         here = await read_gauges(self._http, self._gateway.url)
         now = self._loop.time()
-        fleet = self._fleet
+        fleet, published = self._fleet, whole(here, gauges.PUBLISHED_ENTRIES)
         return Sample(
             elapsed_s=now - self._begun,
             duration_s=self._plan.seconds,
@@ -230,8 +230,8 @@ class Stage:
             acknowledged=fleet.total,
             waiting=fleet.waiting,
             backlog=whole(here, gauges.BACKLOG_ENTRIES),
-            published=whole(here, gauges.PUBLISHED_ENTRIES),
-            receipt_age_s=here.get(gauges.RECEIPT_AGE),
+            published=published,
+            receipt_age_s=here.get(gauges.RECEIPT_AGE) if published else None,
             latency_p50_ms=fleet.pulse.latency_ms(now, 0.5),
             latency_p99_ms=fleet.pulse.latency_ms(now, 0.99),
             is_cut=self._line.is_cut,

@@ -15,6 +15,7 @@ from coldseal.demo.programs import Program, free_ports, prepare
 from coldseal.demo.verdict import Held, held_by
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.store.reader import LogReader
+from coldseal.gateway.uplink.process import LOG_FOLDER
 from coldseal.service.config import load_service
 from coldseal.service.storage.sqlite import SqliteLedger
 from coldseal.service.storage.values import Summary
@@ -113,7 +114,7 @@ async def prepare_site(folder: Path, sensors: int) -> Site:
 def read_gateway(site: Site) -> Held:
     """Read the gateway's whole log, as it stands on disk."""
     config: GatewayConfig = load_gateway(site.gateway_config)
-    reader = LogReader(config.gateway.data, read_symmetric_key(config.store.key, site.folder))
+    reader = LogReader(config.gateway.data / LOG_FOLDER, read_symmetric_key(config.store.key, site.folder))
     try:
         size = reader.size()
         entries: list[bytes] = []

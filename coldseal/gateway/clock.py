@@ -137,6 +137,13 @@ class Clock:
         return ClockStatus("holdover", good.offset_ms, good.error_ms + grown, self._boot)
 
 
+def render_status(status: ClockStatus) -> str:
+    """Render a clock's status for a person."""
+    if status.error_ms == UNKNOWN_ERROR_MS:
+        return f"{status.state}, error not known"
+    return f"{status.state}, error at most {status.error_ms} ms"
+
+
 def render_time(t_ms: int) -> str:
     """Render UTC milliseconds as RFC 3339 with milliseconds and ``Z``."""
     return _render_second(t_ms // 1000) + _MILLIS[t_ms % 1000]

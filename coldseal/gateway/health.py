@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log.record import parse_entry
 from coldseal.errors import UnavailableError
+from coldseal.gateway.clock import render_status
 from coldseal.gateway.uplink.receipts import Receipts, UplinkStatus
 from coldseal.identity.peer import read_peer
 from coldseal.observe import events
@@ -137,7 +138,7 @@ class Instruments:
             "store_limit_bytes": config.store.limit_mb * _MIB,
             "sensors": len(self._tally.last_heard),
             "silent": self._silent(now.t_ms),
-            "clock": f"{clock.state}, error at most {clock.error_ms} ms",
+            "clock": render_status(clock),
             "certificate_days": self.certificate_days(),
             "uptime_s": (now.mono_ms - self._began_ms) / 1000,
         }

@@ -17,8 +17,7 @@ import msgspec
 from coldseal.core.coldchain.reading import FLAG_SEQUENCE, encode_reading, encode_source
 from coldseal.core.redelivery import Redelivery
 from coldseal.errors import InputError, UnavailableError
-from coldseal.gateway.clock import Stamp
-from coldseal.gateway.message import Acknowledge, Message, Outcome
+from coldseal.gateway.message import Message, Outcome
 from coldseal.gateway.sources.decode import Decoded, decode, sensor_of
 from coldseal.gateway.store.sealing import Draft
 
@@ -32,16 +31,15 @@ Evaluate = Callable[[str, str, Decoded], tuple[Sequence[str], Sequence[Draft]]]
 """Given device, sensor and what was measured: flags for the reading, and entries to seal right behind it."""
 
 
-class _Item(msgspec.Struct, frozen=True, gc=False):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """A message on its way: what to seal for it, and what to answer once that is on disk."""
 
-    acknowledge: Acknowledge
+    message: Message
     outcome: Outcome
-    received: Stamp
     drafts: tuple[Draft, ...] = ()
     reason: str = ""
-    device: str = ""
     key: str = ""
+    is_counted: bool = False
 
 
 class Pipeline:
@@ -74,8 +72,9 @@ class Pipeline:
         self._journal, self._redelivery, self._rejections = journal, redelivery, rejections
         self._clock, self._evaluate, self._tally = clock, evaluate, tally
         self._max_pending, self._window_s = max_pending, window_s
-        self._pending: list[_Item] = []
-        self._counted: list[_Item] = []
+        self._pending: list[Item] = []
+        self._counted: list[Item] = []
+        self._own: list[Draft] = []
         self._arrived = asyncio.Event()
         self._is_stopping = False
 
@@ -86,23 +85,24 @@ class Pipeline:
 
     def submit(self, message: Message) -> None:
         """Take a message in; its ``acknowledge`` is called once its group is on disk."""
-        self._pending.append(self._prepare(message))
-        self._arrived.set()
+        item = self._prepare(message)
+        if not item.is_counted:
+            self._pending.append(item)
+            self._arrived.set()
+        elif message.qos:  # nobody waits for an answer to the others
+            self._counted.append(item)
 
     def record(self, kind: str, data: bytes) -> None:
         """Seal an entry of the log's own, such as a heartbeat, with the next group."""
-        now = self._clock.now()
-        self._pending.append(
-            _Item(_nobody_waits, Outcome.SEALED, now, (self._journal.draft(kind, data, now),))
-        )
+        self._own.append(self._journal.draft(kind, data, self._clock.now()))
         self._arrived.set()
 
     def tick(self) -> None:
         """Once a second: seal what was only counted, and let a due checkpoint be made."""
-        now = self._clock.now()
-        counts = tuple(self._rejections.counted(now))
+        counts = list(self._rejections.counted(self._clock.now()))
         if counts:
-            self._pending += (_Item(_nobody_waits, Outcome.SEALED, now, counts), *self._counted)
+            self._own += counts
+            self._pending += self._counted
             self._counted = []
         self._arrived.set()
 
@@ -113,40 +113,43 @@ class Pipeline:
 
     async def run(self) -> None:
         """Commit group after group until stopped."""
-        while not self._is_stopping or self._pending:
+        while not self._is_stopping or self._pending or self._own:
             await self._arrived.wait()
             await asyncio.sleep(self._window_s)  # one turn of the loop at least: others' bytes are read first
             self._arrived.clear()
             group, self._pending = self._pending, []
+            own, self._own = self._own, []
             try:
-                await self._commit(group)
+                await self._commit(own, group)
             except UnavailableError as error:
                 self._give_back(group, str(error))
+                self._own = [] if self._is_stopping else own + self._own
 
-    async def _commit(self, group: list[_Item]) -> None:
-        """Commit a group and answer everyone in it: the promise is the order of these two statements."""
+    async def _commit(self, own: list[Draft], group: list[Item]) -> None:
+        """Commit a group and answer everyone in it: the promise is the order of the middle statements."""
         self._tally.begun(since := self._clock.now())
-        await self._journal.append([draft for item in group for draft in item.drafts], self._redelivery)
+        drafts = [*own, *(draft for item in group for draft in item.drafts)]
+        await self._journal.append(drafts, self._redelivery, is_own=not group)
         for item in group:
-            item.acknowledge(item.outcome, item.reason)
+            item.message.acknowledge(item.outcome, item.reason)
         self._tally.committed(group, since, self._clock.now())
 
-    def _give_back(self, group: list[_Item], reason: str) -> None:
+    def _give_back(self, group: list[Item], reason: str) -> None:
         """Answer BUSY: nothing was sealed, so nothing may be remembered as sealed."""
         for item in group:
-            if item.key and item.outcome is not Outcome.DUPLICATE:
-                self._redelivery.forget(item.device, item.key)
-            item.acknowledge(Outcome.BUSY, reason)
+            if item.drafts:
+                self._redelivery.forget(item.message.device, item.key)
+            item.message.acknowledge(Outcome.BUSY, reason)
         self._tally.turned_away(len(group))
 
-    def _prepare(self, message: Message) -> _Item:
+    def _prepare(self, message: Message) -> Item:
         """Decode, validate and evaluate a message."""
         digest = hashlib.sha256(message.payload).hexdigest()
         if message.refused:
             return self._reject(message, digest, Outcome.REFUSED, message.refused, "the topic is not granted")
         sensor = sensor_of(message.topic)
         if sensor is None:  # not a record of the cold chain: passed on to subscribers, not sealed
-            return _Item(message.acknowledge, Outcome.SEALED, message.received)
+            return Item(message, Outcome.SEALED)
         try:
             decoded = decode(message.payload, received_ms=message.received.t_ms)
         except InputError as error:
@@ -154,7 +157,7 @@ class Pipeline:
         has_name = decoded.seq is not None
         key = Redelivery.key(digest, None if has_name else message.packet_id)
         if (has_name or message.redelivered) and self._redelivery.is_known(message.device, key):
-            return _Item(message.acknowledge, Outcome.DUPLICATE, message.received)
+            return Item(message, Outcome.DUPLICATE)
         self._redelivery.remember(message.device, key)
         self._tally.heard(message.topic, message.received.t_ms)
         flags, effects = self._evaluate(message.device, sensor, decoded)
@@ -171,29 +174,16 @@ class Pipeline:
             packet_id=message.packet_id,
         )
         draft = self._journal.draft("reading", data, message.received, source)
-        return _Item(
-            message.acknowledge,
-            Outcome.SEALED,
-            message.received,
-            (draft, *effects),
-            device=message.device,
-            key=key,
-        )
+        return Item(message, Outcome.SEALED, (draft, *effects), key=key)
 
-    def _reject(self, message: Message, digest: str, outcome: Outcome, reason: str, detail: str) -> _Item:
+    def _reject(self, message: Message, digest: str, outcome: Outcome, reason: str, detail: str) -> Item:
         """Seal that a message was not taken, once for each delivery that the sender knows of."""
         key = Redelivery.key(digest, message.packet_id)
         if message.redelivered and self._redelivery.is_known(message.device, key):
-            return _Item(message.acknowledge, outcome, message.received, reason=detail)
+            return Item(message, outcome, reason=detail)
         draft = self._rejections.draft(message, digest, reason, detail)
         if draft is None:  # over the rate: answered when the entry that counts it is on disk
-            if message.qos:
-                self._counted.append(_Item(message.acknowledge, outcome, message.received, reason=detail))
-            return _Item(_nobody_waits, outcome, message.received)
+            return Item(message, outcome, reason=detail, is_counted=True)
         if message.packet_id is not None:
             self._redelivery.remember(message.device, key)
-        return _Item(message.acknowledge, outcome, message.received, (draft,), detail, message.device, key)
-
-
-def _nobody_waits(_outcome: Outcome, _reason: str) -> None:
-    """Stand in where no device waits for the answer."""
+        return Item(message, outcome, (draft,), detail, key)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coldseal.gateway.clock import Stamp
+    from coldseal.gateway.message import Message
     from coldseal.observe.health import Progress
     from coldseal.observe.metrics import GatewayMetrics
 
@@ -25,15 +26,15 @@ _TAKEN_AS_REJECTED: Final = frozenset({Outcome.REJECTED, Outcome.REFUSED})
 
 
 class Answered(Protocol):
-    """What is counted of a message: how it was answered and when it came in."""
+    """What is counted of a message."""
 
     @property
     def outcome(self) -> Outcome:
         """How it was answered."""
 
     @property
-    def received(self) -> Stamp:
-        """When it came in."""
+    def message(self) -> Message:
+        """The message."""
 
 
 class Tally:
@@ -80,9 +81,10 @@ class Tally:
             self.accepted += count * (outcome is Outcome.SEALED)
             self.rejected += count * (outcome in _TAKEN_AS_REJECTED)
         self.is_full = False
-        metrics.puback_seconds.observe_each([(end - item.received.mono_ms) / 1000 for item in group])
-        metrics.commit_entries.observe(len(group))
-        metrics.commit_seconds.observe((end - since.mono_ms) / 1000)
+        metrics.puback_seconds.observe_each([(end - item.message.received.mono_ms) / 1000 for item in group])
+        if group:
+            metrics.commit_entries.observe(len(group))
+            metrics.commit_seconds.observe((end - since.mono_ms) / 1000)
         self._progress.advance(end / 1000, is_waiting=False)
 
     def turned_away(self, count: int) -> None:

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from coldseal.errors import InputError, OperatorError
+from coldseal.errors import OperatorError
 from coldseal.identity.files import replace_private_file
-from coldseal.identity.peer import NAME, Role, render_urn
+from coldseal.identity.peer import Role, render_urn, require_name
 from coldseal.signing.keys import write_private_key
 from coldseal.signing.secrets import read_private_file, write_private_file
 
@@ -83,8 +83,7 @@ class Authority:
             InputError: the name is not acceptable.
             OperatorError: the holder has a certificate already, or the folder refuses.
         """
-        if NAME.fullmatch(name) is None:
-            raise InputError("certificate", "name", name, "letters, digits, '.', '_' and '-', at most 64")
+        require_name("certificate", name)
         path = self.folder / role / f"{name}.pem"
         _make_folder(path.parent)
         key = ec.generate_private_key(ec.SECP256R1())

@@ -13,7 +13,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from coldseal.errors import InputError, OperatorError
 from coldseal.identity.files import replace_private_file
-from coldseal.identity.peer import NAME
+from coldseal.identity.peer import is_name, require_name
 from coldseal.signing.secrets import read_private_file
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class Passwords:
     """
 
     def __init__(self, hashes: Mapping[str, str]) -> None:
-        """Keep a copy, and a hash of nothing for names that are unknown."""
+        """Keep a copy, and choose a hash whose check makes an unknown name as dear as a known one."""
         self._hashes = dict(hashes)
-        self._decoy = _HASHER.hash("")
+        self._decoy = next(iter(self._hashes.values()), None) or _HASHER.hash("")
 
     def __len__(self) -> int:
         """Count the names."""
@@ -76,8 +76,7 @@ def set_password(path: Path, name: str, password: str) -> None:
         InputError: the name or the password is not acceptable.
         OperatorError: the existing file is wrong.
     """
-    if NAME.fullmatch(name) is None:
-        raise InputError("password file", "name", name, "letters, digits, '.', '_' and '-', at most 64")
+    require_name("password file", name)
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD // 4:
         raise InputError("password file", "password", "…", f"at least {SHORTEST_PASSWORD} characters")
     hashes = _parse(read_private_file(path), path) if path.exists() else {}
@@ -94,7 +93,7 @@ def _parse(content: bytes, path: Path) -> dict[str, str]:
         if not text or text.startswith("#"):
             continue
         name, _, value = text.partition(":")
-        if NAME.fullmatch(name) is None or name in hashes or not _is_hash(value):
+        if not is_name(name) or name in hashes or not _is_hash(value):
             raise OperatorError(
                 f"{path}: line {number} is not a new name, ':' and an argon2id hash",
                 f"Write it with: coldseal identity password {path} NAME",

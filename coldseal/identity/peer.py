@@ -25,9 +25,7 @@ Role = Literal["device", "gateway", "service", "operator"]
 """What a certificate makes its holder."""
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""What a holder may be called: one topic level, one path segment."""
-
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _URN: Final = "urn:coldseal:"
 _WHERE: Final = "certificate"
 
@@ -63,6 +61,21 @@ class Peer(msgspec.Struct, frozen=True):
     name: str
     fingerprint: str
     not_after: datetime
+
+
+def is_name(text: str) -> bool:
+    """Answer whether a holder may be called so: one topic level, one path segment."""
+    return _NAME.fullmatch(text) is not None
+
+
+def require_name(where: str, text: str) -> None:
+    """Insist on a name that a holder may have.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not is_name(text):
+        raise InputError(where, "name", text, "letters, digits, '.', '_' and '-', at most 64")
 
 
 def render_urn(role: Role, name: str) -> str:
@@ -128,7 +141,7 @@ def _identity(certificate: x509.Certificate) -> tuple[Role, str]:
         raise InputError(_WHERE, "subjectAltName", str(error), f"one {_URN}role:name") from error
     uris = [uri for uri in names.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith(_URN)]
     role, _, name = uris[0].removeprefix(_URN).partition(":") if len(uris) == 1 else ("", "", "")
-    if role not in ROLES or NAME.fullmatch(name) is None:
+    if role not in ROLES or not is_name(name):
         raise InputError(_WHERE, "subjectAltName", uris, f"one {_URN}role:name")
     common = [
         attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)

@@ -252,6 +252,8 @@ class Client:
         self._outbound.open(server, session_present=packet.session_present)
 
     def _on_auth(self, packet: Auth) -> None:
+        if self._connect.properties.authentication_method is None:
+            raise clauses.AUTH_NOT_ASKED.fault(self._version, "packet", "AUTH", "none without a method")
         self._check_method(packet.properties)
         self._events.append(Challenged(packet))
 

@@ -130,12 +130,14 @@ def write_properties(writer: Writer, properties: Properties, home: str) -> None:
     """
     if writer.version is Version.V311:
         return
+    if properties is NO_PROPERTIES:
+        writer.parts.append(0)
+        return
     inner = Writer(writer.packet, writer.version)
-    if properties != NO_PROPERTIES:
-        for row in TABLE:
-            held: Value | tuple[Value, ...] | None = getattr(properties, row.field)
-            if held is not None and held != ():
-                _write_row(inner, row, held, home)
+    for row in TABLE:
+        held: Value | tuple[Value, ...] | None = getattr(properties, row.field)
+        if held is not None and held != ():
+            _write_row(inner, row, held, home)
     writer.varint("property length", len(inner.parts))
     writer.parts += inner.parts
 

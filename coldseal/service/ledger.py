@@ -28,6 +28,10 @@ MERGE_WAL_BYTES: Final = 32 * 1024 * 1024
 Result = TypeVar("Result")
 
 
+LEDGER: Final = "ledger.db"
+"""Name of the ledger below the data folder."""
+
+
 class _Write:
     """One change that waits for its commit; ``group`` is set once a commit has taken it."""
 
@@ -62,7 +66,7 @@ class Ledger:
             OperatorError, UnavailableError, PlaintextError: as `SqliteLedger`.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls(SqliteLedger(directory / "ledger.db", key, limit_bytes=limit_bytes))
+        return cls(SqliteLedger(directory / LEDGER, key, limit_bytes=limit_bytes))
 
     async def close(self) -> None:
         """Let the last commit end, then close."""

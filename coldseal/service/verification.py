@@ -34,7 +34,7 @@ ATTEMPTS: Final = 3
 """Pools that may break over one bundle before it is put off."""
 LOOK_AGAIN_S: Final = 5.0
 """Pause before logs that could not be checked are looked at again."""
-NICENESS: Final = 10
+NICENESS: Final = 19
 """Workers give way to the process that takes batches in."""
 
 _log = Log("service.verification")

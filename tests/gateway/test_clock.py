@@ -23,6 +23,7 @@ from coldseal.gateway.clock import (
     Stamp,
     read_boot_id,
     read_kernel_clock,
+    render_status,
     render_time,
 )
 
@@ -184,6 +185,14 @@ def test_rendered_time_is_utc_whatever_the_machine_s_zone() -> None:
     assert render_time(1_700_000_000_123) == "2023-11-14T22:13:20.123Z"
     local = datetime.fromtimestamp(1_700_000_000, ZoneInfo("UTC"))
     assert render_time(1_700_000_000_000).startswith(local.strftime("%Y-%m-%dT%H:%M:%S"))
+
+
+def test_a_status_in_words_never_claims_a_bound_that_is_not_known() -> None:
+    """For a person who asks the gateway."""
+    status = ClockStatus("holdover", 0, 1_500, "0badcafe")
+    assert render_status(status) == "holdover, error at most 1500 ms"
+    unknown = ClockStatus("unsynchronised", 0, UNKNOWN_ERROR_MS, "0badcafe")
+    assert render_status(unknown) == "unsynchronised, error not known"
 
 
 def test_the_real_clock_moves_forward_and_names_this_boot() -> None:

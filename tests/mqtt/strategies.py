@@ -140,10 +140,13 @@ def publishes(draw: st.DrawFn, version: Version) -> Publish:
 
 def answers(version: Version) -> st.SearchStrategy[Packet]:
     """PUBACK, PUBREC, PUBREL and PUBCOMP."""
+    kinds: dict[str, type[Packet]]
     kinds = {"PUBACK": PubAck, "PUBREC": PubRec, "PUBREL": PubRel, "PUBCOMP": PubComp}
     return st.one_of(
-        st.builds(kind, packet_ids, _reasons(version, name), properties(version, name))
-        for name, kind in kinds.items()
+        [
+            st.builds(kind, packet_ids, _reasons(version, name), properties(version, name))
+            for name, kind in kinds.items()
+        ]
     )
 
 

@@ -42,7 +42,7 @@ VERSIONS = st.sampled_from(Version)
 def conversations(draw: st.DrawFn) -> tuple[Version, list[Packet]]:
     """A version, its CONNECT and packets after it."""
     version = draw(VERSIONS)
-    later = draw(st.lists(packets_after_connect(version), max_size=6))
+    later = draw(st.lists(packets_after_connect(version), max_size=4))
     return version, [draw(connects(version)), *later]
 
 
@@ -251,6 +251,7 @@ def test_nothing_is_read_after_a_fault() -> None:
 
 
 @given(st.lists(st.integers(0, 200), max_size=400), VERSIONS)
+@example(list(range(65)), Version.V5)
 def test_remembered_topics_are_bounded_and_never_mixed_up(numbers: list[int], version: Version) -> None:
     """Any number of topics in any order comes out as it went in."""
     decoder = after_connect(version)

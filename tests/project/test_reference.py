@@ -56,7 +56,7 @@ def test_every_command_explains_itself_and_each_of_its_options(
     assert f"coldseal {' '.join(verb)}" in text
     assert len(text.splitlines()) > 3
     for parameter in inspect.signature(command).parameters.values():
-        shown = f"--{parameter.name.removeprefix('as_').replace('_', '-')}"
+        shown = f"--{parameter.name.removeprefix('as_').strip('_').replace('_', '-')}"
         assert shown in text or parameter.name.upper().replace("_", "-") in text, parameter.name
 
 

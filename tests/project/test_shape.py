@@ -39,6 +39,12 @@ def test_any_other_module_stays_within_400_lines() -> None:
     assert findings("x = 1\n" * 401) == ["401 lines, at most 400"]
 
 
+def test_a_module_of_tests_stays_within_500_lines() -> None:
+    """Claims are many and short, but a file of them has an end too."""
+    assert findings("x = 1\n" * 500, "tests/test_thing.py") == []
+    assert findings("x = 1\n" * 501, "tests/test_thing.py") == ["501 lines, at most 500"]
+
+
 @pytest.mark.parametrize("keyword", ["def", "async def"])
 def test_a_function_stays_within_60_lines(keyword: str) -> None:
     """The whole function counts, from its first line to its last."""

@@ -24,7 +24,7 @@ else:
     _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 Value: TypeAlias = "str | int | bool | list[Value] | dict[str, Value] | None"
 """What a sealed body may hold: JSON without floats."""
@@ -176,20 +176,28 @@ def _scalar(value: object, where: str, path: str) -> str:
     return int.__repr__(value)
 
 
-def _is_plain(items: Mapping[str, Value] | list[Value], depth: int) -> bool:
+def _is_plain(items: Iterable[Value], depth: int) -> bool:
     """Whether everything inside is exactly of a type that JSON without floats knows."""
-    for item in items if isinstance(items, list) else items.values():
+    for item in items:
         kind = type(item)
-        if kind is str or kind is int or kind is bool or item is None:
+        if kind is str or kind is int:
             continue
-        if not isinstance(item, (dict, list)) or depth == MAX_DEPTH or not _is_plain(item, depth + 1):
+        if isinstance(item, dict):
+            inner: Iterable[Value] = item.values()
+        elif isinstance(item, list):
+            inner = item
+        elif kind is bool or item is None:
+            continue
+        else:
+            return False
+        if depth == MAX_DEPTH or not _is_plain(inner, depth + 1):
             return False
     return True
 
 
 def _fast_encode(value: Mapping[str, Value]) -> bytes | None:
     """Encode by orjson where that is certain to give the canonical bytes, else None."""
-    if not HAS_ORJSON or not isinstance(value, dict) or not _is_plain(value, 1):
+    if not HAS_ORJSON or not isinstance(value, dict) or not _is_plain(value.values(), 1):
         return None
     try:
         data = orjson.dumps(value, option=_OPTIONS)

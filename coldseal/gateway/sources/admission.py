@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
 
+from coldseal.core.topics import is_name
 from coldseal.errors import InputError, OperatorError, TrustError
-from coldseal.identity.peer import NAME, require_role
+from coldseal.identity.peer import require_role
 from coldseal.mqtt.packets import ReasonCode
 from coldseal.mqtt.session import Identity
 
@@ -127,7 +128,7 @@ class Reception:
             self._admit(link, connect, Identity(link.holder.name, link.holder.fingerprint))
         elif self._passwords is None or name is None or password is None:
             self._refuse(link, ReasonCode.NOT_AUTHORIZED, "neither certificate nor password")
-        elif NAME.fullmatch(name) is None:
+        elif not is_name(name):
             self._refuse(link, ReasonCode.BAD_USER_NAME_OR_PASSWORD, _WRONG)
         elif self._waiting >= _MAX_WAITING:
             self._refuse(link, ReasonCode.SERVER_BUSY, "too many log-ins at once")

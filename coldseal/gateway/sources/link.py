@@ -67,9 +67,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Feed the machine, hand over what came of it, and stop reading if that is enough for now."""
         listener, connection = self._listener, self.connection
-        connection.receive(data, listener.now())
-        if listener.broker.events:
-            listener.dispatch()
+        listener.receive(connection, data)
         if connection.is_loaded or listener.is_full:
             self.pause()
 

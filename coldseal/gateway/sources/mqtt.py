@@ -79,6 +79,7 @@ class MqttListener:
         clock: stamps them.
         metrics: where counts are shown.
         store: keeps sessions over a restart; None keeps them in memory only.
+        doors: bounds of the sockets, where they should differ from what the configuration gives.
     """
 
     def __init__(
@@ -90,12 +91,12 @@ class MqttListener:
         clock: Clock,
         metrics: GatewayMetrics,
         store: SessionStore | None = None,
-        limits: DoorLimits | None = None,
+        doors: DoorLimits | None = None,
     ) -> None:
         """Take the parts; ``start`` opens the doors."""
         self._config, self._policy, self._intake, self._clock = config, policy, intake, clock
         self._report = Report(metrics)
-        self._house = House(limits or _door_limits(config), self._report.turned_away)
+        self._house = House(doors or _door_limits(config), self._report.turned_away)
         passwords = open_passwords(config.passwords) if config.passwords is not None else None
         self._reception = Reception(
             policy, self._house, passwords, self._report, now=self.now, dispatch=self.dispatch
@@ -132,8 +133,8 @@ class MqttListener:
         return self._doors["plain"].port
 
     def now(self) -> float:
-        """Seconds since 1970 that never step back while the program runs."""
-        return self._epoch + self._loop.time()
+        """Seconds since 1970, as at the start, going on with the clock that never steps."""
+        return self._epoch + self._clock.now().mono_ms / 1000
 
     # Opening and closing
 
@@ -145,7 +146,8 @@ class MqttListener:
             UnavailableError: the kept sessions cannot be read.
         """
         self._loop = asyncio.get_running_loop()
-        self._epoch = self._clock.now().t_ms / 1000 - self._loop.time()
+        started = self._clock.now()
+        self._epoch = (started.t_ms - started.mono_ms) / 1000
         kept = await self._writer.load()
         if kept is not None:
             self.broker.restore(kept.sessions, kept.items, kept.retained, self.now())
@@ -255,12 +257,19 @@ class MqttListener:
 
     # Events of the broker
 
-    def dispatch(self) -> None:
+    def receive(self, connection: Connection, data: bytes) -> None:
+        """Feed bytes to a client's machine, and hand over what came of them."""
+        stamp = self._clock.now()
+        connection.receive(data, self._epoch + stamp.mono_ms / 1000)
+        if self.broker.events:
+            self.dispatch(stamp)
+
+    def dispatch(self, received: Stamp | None = None) -> None:
         """See to everything that the broker has noticed."""
         broker = self.broker
         while broker.events:
             happened, broker.events = broker.events, []
-            stamp = self._clock.now()
+            stamp = received or self._clock.now()
             for event in happened:
                 if type(event) is Received:
                     self._hand_over(event, stamp)
@@ -355,8 +364,16 @@ class MqttListener:
             self._wake()
 
     def _tick(self) -> None:
-        """Once a second: time-outs, wills, retries, metrics."""
+        """Come back in a second."""
         self._ticking = self._loop.call_later(_TICK_S, self._tick)
+        self.tick()
+
+    def show(self) -> None:
+        """Bring the metrics up to date."""
+        self._report.show(self.broker.counts, len(self._links))
+
+    def tick(self) -> None:
+        """See to everything that time brings: time-outs, wills, retries, metrics."""
         now = self.now()
         self.broker.tick(now)
         today = datetime.fromtimestamp(now, UTC)
@@ -373,7 +390,7 @@ class MqttListener:
             door.resume()
         if self._house.count < self._house.limits.max_connections:
             self._report.has_room("max_connections")
-        self._report.show(self.broker.counts, len(self._links))
+        self.show()
         self.dispatch()
         self._flush()
 

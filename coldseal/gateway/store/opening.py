@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from coldseal.gateway.store.segments import (
     create_segment,
     list_segments,
     publish_segment,
+    settle_segment,
 )
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ def open_store(directory: Path, key: bytes, *, new: Chain, day: int, vfs: str) -
             if found.size:
                 raise StoreDamagedError("the log", f"it had {found.size} entries, no segment is there", 0)
             _create_first(directory, key, new, day, vfs)
+        for start in starts[:-1]:
+            with suppress(UnavailableError):  # whoever needs it will say so
+                settle_segment(directory, start, key, vfs=vfs)
         segment = Segment(directory, starts[-1] if starts else 0, key, vfs=vfs)
         stack.callback(segment.abandon)
         reader = LogReader(directory, key, vfs=vfs)

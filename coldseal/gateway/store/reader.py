@@ -151,10 +151,10 @@ class LogReader:
             InputError: the log has no such complete subtree.
             UnavailableError, StoreDamagedError: the store cannot be read.
         """
-        first, end = index << level, (index + 1) << level
-        if level < 0 or index < 0 or end > self.size():
-            raise InputError("log", "node", (level, index), f"a complete subtree of {self.size()} entries")
-        return self._node(level, index, first, end)
+        size = self.size()
+        if level < 0 or index < 0 or (index + 1) << level > size:
+            raise InputError("log", "node", (level, index), f"a complete subtree of {size} entries")
+        return self._node(level, index)
 
     def root(self, size: int) -> bytes:
         """Give the root hash over the first `size` entries.
@@ -180,21 +180,20 @@ class LogReader:
             self._head.close()
             self._head = None
 
-    def _node(self, level: int, index: int, first: int, end: int) -> bytes:
+    def _node(self, level: int, index: int) -> bytes:
         """Look a hash up or make it.
 
         At the end of each group the whole subtrees of 256 entries and more were stored, so whatever
         is not there lies within one group or is the right half of something stored.
         """
+        first, end = index << level, (index + 1) << level
         if level >= TILE_LEVEL:
             start = self._start_of(end - 1)
             query = "SELECT root FROM tiles WHERE level = ? AND n = ?"
             for (root,) in () if start is None else self._fetch(start, query, level, index):
                 return bytes(root)
             if level > TILE_LEVEL:
-                middle = (first + end) // 2
-                left = self._node(level - 1, 2 * index, first, middle)
-                return node_hash(left, self._node(level - 1, 2 * index + 1, middle, end))
+                return node_hash(self._node(level - 1, 2 * index), self._node(level - 1, 2 * index + 1))
         tree = CompactRange()
         while tree.size < end - first:
             for entry in self.read(first + tree.size, max_entries=end - first - tree.size):

@@ -263,12 +263,13 @@ def publish_segment(draft: Path) -> None:
 
 
 def settle_segment(directory: Path, first: int, key: bytes, *, vfs: str = "") -> None:
-    """Make an ended segment one plain file, if it still has its WAL.
+    """Make an ended segment one plain file, where it still has its WAL, or a crash stopped this halfway.
 
     Raises:
         UnavailableError, TrustError: it cannot be done now.
     """
-    if wal_path(segment_path(directory, first)).exists():
+    path = segment_path(directory, first)
+    if wal_path(path).exists() or path.with_name(f"{path.name}-journal").exists():
         Segment(directory, first, key, vfs=vfs).close(is_last=False)
 
 

@@ -239,6 +239,15 @@ class SqliteLedger:
         found = Receipted(*rows[0]) if rows else None
         return found if found is None or size in {None, found.size} else None
 
+    def receipts(self, origin: str) -> list[Receipted]:
+        """Give every receipt of a log, rising."""
+        rows = self._fetch(
+            "SELECT size, t, root, note FROM receipts WHERE log = (SELECT id FROM logs WHERE origin = ?)"
+            " ORDER BY size",
+            origin,
+        )
+        return [Receipted(*row) for row in rows]
+
     def refuted(self, origin: str, limit: int) -> tuple[int, ...]:
         """Name the newest refuted seqs, rising."""
         rows = self._fetch(

@@ -104,6 +104,7 @@ def _contents() -> list[tuple[str, dict[str, Value], dict[str, Value]]]:
         "payload": canonical.encode_base64(b"\xff{"),
     }
     forbidden = {**_device(b"x" * 300), "topic": "coldseal/v1/site-7/truck-99/reading/t1"}
+    counted: dict[str, Value] = {"dev": "truck-12-a", "sha256": sha256(b"the payloads' hashes").hexdigest()}
     return [
         ("genesis", {}, genesis),
         ("boot", {}, {"last": "", "software": "coldseal 0.1.0"}),
@@ -116,7 +117,7 @@ def _contents() -> list[tuple[str, dict[str, Value], dict[str, Value]]]:
         ),
         ("rejected", garbage, {"reason": "payload", "detail": "byte 0 is b'\\xff', expected UTF-8 («7 °C»)"}),
         ("rejected", forbidden, {"reason": "not-authorised", "detail": "the topic is not granted"}),
-        ("rejected", _device(b"y"), {"reason": "rate", "detail": "more than the rate allows", "count": 41}),
+        ("rejected", counted, {"reason": "rate", "detail": "more than the rate allows", "count": 41}),
         ("heartbeat", {}, {"accepted": 3, "rejected": 43, "backlog": 8}),
         ("segment", {}, {"first": 0, "last": 9, "reason": "day"}),
         ("shutdown", {}, {"reason": "SIGTERM"}),

@@ -88,7 +88,7 @@ def make_entries(
     tq = TQ.replace(b"%b", state)
     entries = [chain.seal("genesis", "2026-01-01T00:00:00.000Z", tq, b"", genesis, signer)]
     for number in range(1, count):
-        moment = f"2026-01-01T00:00:{number:02d}.000Z"
+        moment = f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}.000Z"
         entries.append(chain.seal("reading", moment, tq, b'{"dev":"d"}', b'{"q":[]}', signer))
     return entries
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -20,9 +21,10 @@ from coldseal.core.log.merkle import (
 )
 from coldseal.core.log.record import frame, parse_frames
 from coldseal.errors import InputError, UnavailableError
-from coldseal.gateway.store.database import StoreDamagedError
+from coldseal.gateway.store.database import StoreDamagedError, open_database
 from coldseal.gateway.store.log import Limits
 from coldseal.gateway.store.reader import LogReader, StoredCheckpoint
+from coldseal.gateway.store.segments import segment_path
 from tests.gateway.store.logs import KEY, NOW_MS, fill, group, note, opened
 
 GROUPS = [1, 1, 3, 40, 2, 100, 1, 17]
@@ -30,9 +32,14 @@ SEGMENT_ENDS = {2, 4, 6}
 
 
 @pytest.fixture(scope="module")
-async def log_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[bytes]]:
+def log_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[bytes]]:
     """Give a log of four segments, and its entries."""
     folder = tmp_path_factory.mktemp("reader") / "log"
+    return folder, asyncio.run(_write_segments(folder))
+
+
+async def _write_segments(folder: Path) -> list[bytes]:
+    """Write groups of all sizes into four segments."""
     entries: list[bytes] = []
     async with opened(folder) as log:
         for place, count in enumerate(GROUPS):
@@ -41,7 +48,7 @@ async def log_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, li
             entries += made.entries
             if place in SEGMENT_ENDS:
                 await log.roll(NOW_MS)
-    return folder, entries
+    return entries
 
 
 @given(
@@ -198,3 +205,16 @@ def test_a_missing_tree_hash_is_made_from_the_entries(log_folder: tuple[Path, li
     tree = MerkleTree(leaf_hash(entry) for entry in entries)
     with closing(LogReader(folder, KEY)) as reader:
         assert reader.nodes(7, 0) == tree.nodes(7, 0)
+
+
+async def test_a_missing_group_is_damage_and_not_skipped(tmp_path: Path) -> None:
+    """Somebody with the key took it out: what is behind it is not served in its place."""
+    async with opened(tmp_path / "log") as log:
+        entries = await fill(log, [2, 2, 2])
+    with closing(open_database(segment_path(tmp_path / "log", 0), KEY)) as connection:
+        connection.execute("DROP TRIGGER groups_delete; DELETE FROM groups WHERE first = 2")
+    with closing(LogReader(tmp_path / "log", KEY)) as reader:
+        with pytest.raises(StoreDamagedError, match="the next one is 3") as caught:
+            reader.read(0)
+        assert caught.value.seq == 2
+        assert reader.read(3) == entries[3:]

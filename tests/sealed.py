@@ -1,0 +1,172 @@
+"""A gateway's log in memory, sealed with real keys, and the keys that go with it.
+
+For tests of everything that takes a log in. Each `SealedLog` is honest; methods that begin with
+``forge_`` make what a broken or hostile gateway would send.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import NamedTuple, Self
+
+from coldseal.core.log import canonical
+from coldseal.core.log.checkpoint import Checkpoint, VerifierKey, add_signature, checkpoint_note
+from coldseal.core.log.delivery.receiver import AdmittedLog
+from coldseal.core.log.delivery.wire import Batch, encode_batch
+from coldseal.core.log.merkle import leaf_hash
+from coldseal.core.log.record import Chain, frame
+from coldseal.signing.keys import EcdsaSigner, Ed25519Signer, generate_interop_key, generate_record_key
+
+ORIGIN = "coldseal.example/site-7/gw-0001"
+GATEWAY = "gw-0001"
+WITNESS = "witness.example"
+COSIGNED = 1_800_000_000
+TIME = "2026-11-22T05:23:48.123Z"
+TQ = canonical.encode({"boot": "0123abcd", "err": 3, "mono": 42, "off": 0, "s": "synchronised"})
+
+
+class LogKeys(NamedTuple):
+    """The signing keys of one log."""
+
+    record: EcdsaSigner
+    checkpoint: EcdsaSigner
+    interop: Ed25519Signer
+
+
+def new_keys() -> LogKeys:
+    """Make fresh keys."""
+    return LogKeys(
+        EcdsaSigner(generate_record_key()),
+        EcdsaSigner(generate_record_key()),
+        Ed25519Signer(generate_interop_key()),
+    )
+
+
+@cache
+def log_keys() -> LogKeys:
+    """Give the keys of the usual log."""
+    return new_keys()
+
+
+@cache
+def witness() -> Ed25519Signer:
+    """Give the usual witness's signer."""
+    return Ed25519Signer(generate_interop_key())
+
+
+def witness_key() -> VerifierKey:
+    """Give the key that verifies the usual witness's receipts."""
+    return witness().verifier_key(WITNESS, cosigner=True)
+
+
+def cosigned(note: bytes, *, t: int = COSIGNED, signer: Ed25519Signer | None = None) -> bytes:
+    """Add the witness's cosignature to a checkpoint."""
+    text = note[: note.rindex(b"\n\n") + 1]
+    return add_signature(note, (signer or witness()).cosign(WITNESS, text, t))
+
+
+class SealedLog:
+    """A log that grows when told to; begins with its genesis entry."""
+
+    def __init__(
+        self,
+        *,
+        origin: str = ORIGIN,
+        gateway: str = GATEWAY,
+        mode: str = "record",
+        keys: LogKeys | None = None,
+    ) -> None:
+        """Seal the genesis entry."""
+        self.origin = origin
+        self.gateway = gateway
+        self.mode = mode
+        self.keys = keys or log_keys()
+        self.chain = Chain(origin, self.keys.record.kid)
+        self.entries: list[bytes] = []
+        self.notes: dict[int, bytes] = {}
+        self.seal(
+            "genesis",
+            {
+                "checkpoint_keys": [key.encode() for key in self.admitted.checkpoint_keys],
+                "mode": mode,
+                "record_key": canonical.encode_base64(self.keys.record.spki),
+                "site": "site-7",
+                "software": "coldseal 0.1.0",
+            },
+        )
+
+    @property
+    def admitted(self) -> AdmittedLog:
+        """The log as an operator admits it."""
+        keys = self.keys.checkpoint.verifier_key(self.origin), self.keys.interop.verifier_key(self.origin)
+        return AdmittedLog(self.origin, self.gateway, self.keys.record.spki, keys, "site-7")
+
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        return len(self.entries)
+
+    def copy(self) -> Self:
+        """Give the same log in another hand, as a copied disk does."""
+        made = copy.copy(self)
+        made.chain = self.chain.copy()
+        made.entries = self.entries.copy()
+        made.notes = self.notes.copy()
+        return made
+
+    def seal(self, kind: str, data: dict[str, canonical.Value]) -> bytes:
+        """Append one entry."""
+        sign = self.keys.record.sign if self.mode == "record" else None
+        entry = self.chain.seal(kind, TIME, TQ, b"", canonical.encode(data), sign)
+        self.entries.append(entry)
+        return entry
+
+    def grow(self, count: int, *, text: str = "probe-1") -> Self:
+        """Append readings."""
+        for _ in range(count):
+            self.seal("reading", {"q": [{"n": "temperature", "u": "Cel", "v": "4.71"}], "sensor": text})
+        return self
+
+    def checkpoint(self) -> bytes:
+        """Sign a checkpoint over everything so far."""
+        found = Checkpoint(self.origin, self.size, self.chain.tree.root())
+        self.notes[self.size] = self.sign(found)
+        return self.notes[self.size]
+
+    def sign(self, checkpoint: Checkpoint) -> bytes:
+        """Sign any checkpoint with the log's keys."""
+        text = checkpoint.text()
+        lines = [
+            self.keys.checkpoint.note_signature(self.origin, text),
+            self.keys.interop.note_signature(self.origin, text),
+        ]
+        if self.mode == "checkpoint":
+            lines.append(self.keys.record.note_signature(self.origin, text))
+        return checkpoint_note(checkpoint, lines)
+
+    def batch(self, first: int = 0, size: int | None = None) -> Batch:
+        """Give the entries from ``first`` to a checkpoint, by default a new one over everything."""
+        note = self.checkpoint() if size is None else self.notes[size]
+        entries = self.entries[first:size]
+        return Batch(note, first, entries, frame(entries))
+
+    def body(self, first: int = 0, size: int | None = None) -> bytes:
+        """Give such a batch as it goes over the wire."""
+        found = self.batch(first, size)
+        return encode_batch(found.note, found.first, found.frames)
+
+    def forge_entry(self, raw: bytes) -> bytes:
+        """Append bytes that are no entry at all; the following ones chain to them."""
+        leaf = leaf_hash(raw)
+        self.chain.head = leaf.hex()
+        self.chain.tree.append(leaf)
+        self.entries.append(raw)
+        return raw
+
+    def forge_signature(self) -> bytes:
+        """Append a reading that another key signed."""
+        data = canonical.encode({"q": [], "sensor": "probe-1"})
+        entry = self.chain.seal("reading", TIME, TQ, b"", data, self.keys.checkpoint.sign)
+        self.entries.append(entry)
+        return entry
