@@ -82,13 +82,16 @@ clean: ## remove everything that make made
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "coldseal needs Python 3.11 or later; PYTHON=… selects it")'
 	@$(PYTHON) -m tools.system_parts venv
-	$(PYTHON) -m venv $(VENV)
+	@echo "making $(VENV) with $$($(PYTHON) -V); this happens once"
+	@$(PYTHON) -m venv $(VENV)
 
 $(RUNTIME): requirements/build.txt requirements/runtime.txt pyproject.toml | $(BIN)/python
-	$(PINNED) -r requirements/build.txt -r requirements/runtime.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	@echo "installing what coldseal runs on, pinned by hash"
+	@$(PINNED) -r requirements/build.txt -r requirements/runtime.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV): requirements/dev.txt $(RUNTIME)
-	$(PINNED) -r requirements/dev.txt
+	@echo "installing what tests and checks it, pinned by hash"
+	@$(PINNED) -r requirements/dev.txt
 	@touch $@

@@ -115,6 +115,15 @@ class SealedLog:
         made.notes = self.notes.copy()
         return made
 
+    def chain_at(self, size: int) -> Chain:
+        """Give the chain as it was behind the first ``size`` entries."""
+        chain = Chain(self.origin, self.keys.record.kid)
+        for entry in self.entries[:size]:
+            leaf = leaf_hash(entry)
+            chain.head = leaf.hex()
+            chain.tree.append(leaf)
+        return chain
+
     def seal(self, kind: str, data: dict[str, canonical.Value]) -> bytes:
         """Append one entry."""
         sign = self.keys.record.sign if self.mode == "record" else None

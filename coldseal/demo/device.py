@@ -11,24 +11,21 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Final, cast
+from typing import Final
 
 import msgspec
-from typing_extensions import override
 
 from coldseal.demo.curve import ColdRoom
-from coldseal.errors import UnavailableError
+from coldseal.demo.link import Link
 from coldseal.gateway.clock import render_time
 from coldseal.mqtt.client import Client, State
 from coldseal.mqtt.client_events import Acknowledged, Connected, Disconnected, Event, Refused
 from coldseal.mqtt.client_session import Session
-from coldseal.mqtt.packets import Connect, Properties, ProtocolError, Publish, ReasonCode, Version
+from coldseal.mqtt.packets import Connect, Properties, Publish, ReasonCode, Version
 
 _BACKOFF_FIRST_S: Final = 0.1
 _BACKOFF_LAST_S: Final = 5.0
 _AGAIN_S: Final = 1.0
-_CONNECT_S: Final = 10.0
-_FAREWELL_S: Final = 1.0
 _KEEP_ALIVE_S: Final = 30
 _SESSION_EXPIRY_S: Final = 3_600
 _MAX_PACKET: Final = 65_536
@@ -119,6 +116,7 @@ class Device:
         report: called with each answer.
         window: readings under way at a time.
         max_waiting: readings kept; beyond it no more are taken, and ``missed`` counts.
+        patience_s: how long a connection and each answer of the protocol may take.
     """
 
     def __init__(
@@ -130,6 +128,7 @@ class Device:
         report: Callable[[Answer], None],
         window: int = 16,
         max_waiting: int = 20_000,
+        patience_s: float = 10.0,
     ) -> None:
         """Take no reading and open no connection yet."""
         self.post = post
@@ -143,12 +142,13 @@ class Device:
         self._report = report
         self._window = window
         self._max_waiting = max_waiting
+        self._patience_s = patience_s
         self._room = ColdRoom(chance)
         self._session = Session()
         self._waiting: dict[int, _Waiting] = {}
         self._again: list[_Waiting] = []
         self._again_at = 0.0
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._failures = 0
         self._connect_at = 0.0
         self._reading_at = 0.0
@@ -239,11 +239,11 @@ class Device:
             keep_alive=_KEEP_ALIVE_S,
             properties=properties,
         )
-        client = Client(connect, self._session, max_in_flight=self._window)
-        link = _Link(client, loop, self._on_event, self._on_lost)
+        client = Client(connect, self._session, max_in_flight=self._window, answer_timeout_s=self._patience_s)
+        link = Link(client, loop, self._on_event, self._on_lost)
         self._link = link
         try:
-            async with asyncio.timeout(_CONNECT_S):
+            async with asyncio.timeout(self._patience_s):
                 await loop.create_connection(
                     lambda: link,
                     post.host,
@@ -276,7 +276,7 @@ class Device:
         if self._is_stopping and not self.waiting:
             self._wake.set()
 
-    def _on_lost(self, link: _Link, fault: str) -> None:
+    def _on_lost(self, link: Link, fault: str) -> None:
         """Plan the next attempt: full jitter, so that a restarted gateway is not met by all at once."""
         if link is not self._link:
             return
@@ -304,81 +304,3 @@ class Device:
                 await self._wake.wait()
         except TimeoutError:
             return
-
-
-class _Link(asyncio.Protocol):
-    """One connection: carries bytes between the transport and the client's machine."""
-
-    def __init__(
-        self,
-        client: Client,
-        loop: asyncio.AbstractEventLoop,
-        on_event: Callable[[Event], None],
-        on_lost: Callable[[_Link, str], None],
-    ) -> None:
-        """Wait for the transport."""
-        self.client = client
-        self._loop = loop
-        self._on_event = on_event
-        self._on_lost = on_lost
-        self._transport: asyncio.WriteTransport | None = None
-        self._fault = ""
-        self._is_lost = asyncio.Event()
-
-    @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say hello."""
-        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is one without saying so
-        self.client.start(self._loop.time())
-        self.flush()
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        """Pass bytes in and events on."""
-        try:
-            events = self.client.receive(data)
-        except ProtocolError as error:
-            self._fault = str(error)
-            events = self.client.take_events()
-        for event in events:
-            self._on_event(event)
-        self.flush()
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the owner, once."""
-        self._is_lost.set()
-        self._on_lost(self, self._fault or str(exc or ""))
-
-    def tick(self) -> None:
-        """Let the machine look at the time."""
-        try:
-            self.client.tick(self._loop.time())
-        except UnavailableError as error:
-            self._fault = str(error)
-            if self._transport is not None:
-                self._transport.abort()
-        self.flush()
-
-    def flush(self) -> None:
-        """Send what the machine has to say; close when it is done."""
-        if self._transport is None:
-            return
-        if output := self.client.take_output(self._loop.time()):
-            self._transport.write(output)
-        if self.client.state is State.CLOSED:
-            self._transport.close()
-
-    async def leave(self) -> None:
-        """Disconnect in good order, and wait a moment for the other side to do the same."""
-        if self._transport is None:
-            return
-        if self.client.state is State.CONNECTED:
-            self.client.disconnect()
-        self.flush()
-        self._transport.close()
-        try:
-            async with asyncio.timeout(_FAREWELL_S):
-                await self._is_lost.wait()
-        except TimeoutError:
-            self._transport.abort()

@@ -20,6 +20,7 @@ class Line:
         """Relay to ``target_port`` on loopback once entered."""
         self._target_port = target_port
         self._writers: set[asyncio.StreamWriter] = set()
+        self._relays: set[asyncio.Task[None] | None] = set()
         self.is_cut = False
         self.port = 0
 
@@ -32,10 +33,12 @@ class Line:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Cut for good."""
+        """Cut for good, and wait until every connection is closed."""
         self.cut()
         self._server.close()
+        await asyncio.gather(*filter(None, self._relays))
         await self._server.wait_closed()
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the loop's next round
 
     def cut(self) -> None:
         """Abort all connections and refuse new ones."""
@@ -48,7 +51,9 @@ class Line:
         self.is_cut = False
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection until either side ends or the line is cut."""
+        """Carry one connection until both sides end or the line is cut."""
+        task = asyncio.current_task()
+        self._relays.add(task)
         self._writers.add(writer)
         try:
             if self.is_cut:
@@ -64,6 +69,7 @@ class Line:
                 self._writers.discard(onward)
                 onward.transport.abort()
         finally:
+            self._relays.discard(task)
             self._writers.discard(writer)
             writer.transport.abort()
 

@@ -323,9 +323,7 @@ async def test_a_client_may_speak_before_it_is_answered(rig: Rig) -> None:
 async def test_a_refused_client_that_spoke_early_is_not_heard(rig: Rig) -> None:
     """MQTT-3.1.4-6: nothing behind a CONNECT that is refused is processed."""
     peer = await rig.peer()
-    peer.send(
-        Connect("x", username="device-1", password=b"wrong"), Publish("TopicA", b"x", 1, packet_id=1)
-    )
+    peer.send(Connect("x", username="device-1", password=b"wrong"), Publish("TopicA", b"x", 1, packet_id=1))
     (answer,) = await peer.expect_end()
     assert isinstance(answer, ConnAck)
     assert answer.reason is ReasonCode.BAD_USER_NAME_OR_PASSWORD

@@ -128,7 +128,9 @@ class TestOwnBranch:
         """No commands, no other device, no other site, no topic outside the scheme."""
         assert not self.rights.may_publish(topic)
 
-    @pytest.mark.parametrize("rest", ["cmd/#", "cmd/+", "cmd/restart", "cmd/a/b", "config", "config/#", "cmd"])
+    @pytest.mark.parametrize(
+        "rest", ["cmd/#", "cmd/+", "cmd/restart", "cmd/a/b", "config", "config/#", "cmd"]
+    )
     def test_a_device_subscribes_to_what_is_meant_for_it(self, rest: str) -> None:
         """Commands and configuration below its own name, in whole or in part, shared or not."""
         assert self.rights.may_subscribe(_own("gauge", rest))
@@ -257,7 +259,15 @@ class TestCovering:
 
     @pytest.mark.parametrize(
         ("granted", "asked"),
-        [("a/+", "a/#"), ("a/+", "a"), ("a/b", "a/+"), ("a", "a/b"), ("+", "$c"), ("#", "$c/#"), ("a/b", "a")],
+        [
+            ("a/+", "a/#"),
+            ("a/+", "a"),
+            ("a/b", "a/+"),
+            ("a", "a/b"),
+            ("+", "$c"),
+            ("#", "$c/#"),
+            ("a/b", "a"),
+        ],
     )
     def test_a_wider_filter_is_not_covered(self, granted: str, asked: str) -> None:
         """Each of these would reach something that was not granted."""

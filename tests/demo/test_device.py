@@ -78,11 +78,11 @@ class Inlet:
         tasks: set[asyncio.Task[None]] = set()
 
         def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(self._serve(reader, writer))
+            task = asyncio.create_task(self._serve(reader, writer, context))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        server = await asyncio.start_server(begin, "127.0.0.1", port, ssl=context)
+        server = await asyncio.start_server(begin, "127.0.0.1", port)
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
@@ -90,14 +90,19 @@ class Inlet:
             if tasks:
                 await asyncio.wait(tasks, timeout=PATIENCE_S)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext | None
+    ) -> None:
         decoder = Decoder(65_536)
         with contextlib.suppress(OSError):
+            if context is not None:
+                await writer.start_tls(context)
             while data := await reader.read(65_536):
+                packets = decoder.feed(data)
                 if self.first_bytes:
                     writer.write(self.first_bytes)
                     self.first_bytes = b""
-                elif not all(self._answer(packet, writer) for packet in decoder.feed(data)):
+                elif not all(self._answer(packet, writer) for packet in packets):
                     writer.transport.abort()
                     break
         writer.close()
@@ -168,11 +173,19 @@ def post_at(port: int, *, interval_s: float = 0.002, context: ssl.SSLContext | N
     )
 
 
-def device_at(post: Post, enough: int, *, max_waiting: int = 20_000) -> tuple[Device, Reports]:
+def device_at(
+    post: Post, enough: int, *, max_waiting: int = 20_000, patience_s: float = 10.0
+) -> tuple[Device, Reports]:
     """Make a sensor that stops after so many answers."""
     reports = Reports(enough)
     device = Device(
-        post, now_ms=lambda: NOON_MS, chance=Random(7), report=reports, window=4, max_waiting=max_waiting
+        post,
+        now_ms=lambda: NOON_MS,
+        chance=Random(7),
+        report=reports,
+        window=4,
+        max_waiting=max_waiting,
+        patience_s=patience_s,
     )
     reports.device = device
     return device, reports
@@ -336,6 +349,40 @@ async def test_a_gateway_that_breaks_the_protocol_is_left_and_tried_again() -> N
         await run(device)
     assert "packet type is 0" in device.last_fault
     assert sorted(reports.seqs) == list(range(1, device.taken + 1))
+
+
+async def test_a_gateway_that_says_good_bye_is_tried_again() -> None:
+    """Its reason is kept for people to see."""
+    inlet = Inlet()
+    farewell = Disconnect(ReasonCode.SERVER_SHUTTING_DOWN)
+    inlet.first_bytes = encode(ConnAck(), Version.V5) + encode(farewell, Version.V5)
+    async with inlet.open() as port:
+        device, reports = device_at(post_at(port), 5)
+        await run(device)
+    assert device.last_fault == "SERVER_SHUTTING_DOWN"
+    assert sorted(reports.seqs) == list(range(1, device.taken + 1))
+
+
+async def test_a_gateway_that_says_nothing_is_given_up() -> None:
+    """An open connection is not an accepted one."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    async with server:
+        device, _ = device_at(post_at(server.sockets[0].getsockname()[1]), 1, patience_s=0.05)
+        task = asyncio.create_task(device.run())
+        await until(lambda: len(connections) > 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.gather(*(writer.wait_closed() for writer in connections), return_exceptions=True)
+    assert "MQTT server is unavailable: no answer" in device.last_fault
+    assert device.waiting == device.taken
 
 
 async def test_a_sensor_that_may_keep_no_more_counts_what_it_misses() -> None:

@@ -14,15 +14,20 @@ from coldseal.demo.line import Line
 @asynccontextmanager
 async def echo() -> AsyncIterator[int]:
     """A server that sends everything back and closes when the client does; yields its port."""
+    answering: list[asyncio.Task[None] | None] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.append(asyncio.current_task())
         while data := await reader.read(1000):
             writer.write(data)
         writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+        server.close()
+        await asyncio.gather(*filter(None, answering), return_exceptions=True)
 
 
 async def ask(line: Line, question: bytes) -> bytes:

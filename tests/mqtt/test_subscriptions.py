@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from coldseal.mqtt.packets import Subscription
 from coldseal.mqtt.subscriptions import (
@@ -96,7 +96,9 @@ class TestFilters:
             ("ACCOUNTS", "Accounts", False),
         ],
     )
-    def test_the_examples_of_the_standard_hold(self, topic_filter: str, topic: str, *, expected: bool) -> None:
+    def test_the_examples_of_the_standard_hold(
+        self, topic_filter: str, topic: str, *, expected: bool
+    ) -> None:
         """4.7.1.2, 4.7.1.3, 4.7.2, 4.7.3, for the tree and for the single filter."""
         assert is_match(parse_filter(topic_filter).levels, topic) is expected
         tree: SubscriptionTree[str] = SubscriptionTree()
@@ -139,6 +141,16 @@ class TestTree:
             assert not tree.unsubscribe(key, text)
         assert len(tree) == 1
 
+    def test_what_is_taken_back_leaves_no_branches(self) -> None:
+        """A device that subscribes and unsubscribes for years costs no memory."""
+        tree: SubscriptionTree[str] = SubscriptionTree()
+        texts = ("a/b/c", "a/b", "$share/g/a/b/#", "+/#")
+        for text in texts:
+            tree.subscribe("me", Held(Subscription(text)))
+        for text in texts:
+            assert tree.unsubscribe("me", text)
+        assert tree._root.is_bare
+
     def test_matching_costs_the_depth_not_the_number(self) -> None:
         """A hundred thousand others are not looked at."""
         tree: SubscriptionTree[int] = SubscriptionTree()
@@ -170,13 +182,19 @@ class TreeAgainstModel(RuleBasedStateMachine):
         there = self.model.pop((key, _shared(group, text)), None) is not None
         assert self.tree.unsubscribe(key, _shared(group, text)) is there
 
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def take_back(self, data: st.DataObject) -> None:
+        """Take from both what is there."""
+        key, text = data.draw(st.sampled_from(sorted(self.model)))
+        del self.model[key, text]
+        assert self.tree.unsubscribe(key, text)
+
     @rule(topic=topics)
     def match(self, topic: str) -> None:
         """Both find the same."""
         found = self.tree.match(topic)
-        expected = {
-            (key, text) for (key, text) in self.model if is_match(parse_filter(text).levels, topic)
-        }
+        expected = {(key, text) for (key, text) in self.model if is_match(parse_filter(text).levels, topic)}
         single = {(key, each.subscription.filter) for key, held in found.holders.items() for each in held}
         shared = {
             (key, each.subscription.filter)

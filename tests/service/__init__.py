@@ -1,1 +1,1 @@
-"""Tests of the ingestion service."""
+"""The service: verified before stored, stored before acknowledged, over real TLS and real files."""

@@ -241,6 +241,16 @@ def test_a_service_that_claims_more_than_the_log_has_is_caught(answer: Answer) -
     assert after.phase is Phase.HELD
 
 
+def test_a_correction_after_an_outage_costs_no_wait() -> None:
+    """The service is back: the failures before it count no more."""
+    log = SealedLog().grow(9)
+    down, _ = answered(sending(failures=11), log, Unavailable(Kind.UNREACHABLE, "no route"))
+
+    after, step = answered(down.after(Event.DUE).after(Event.CHOSEN), log, Stale(8))
+
+    assert (after.failures, step.delay_s) == (1, 0.0)
+
+
 def test_corrections_that_lead_nowhere_are_spaced_out() -> None:
     """Two ends that never agree do not spin."""
     log = SealedLog().grow(9)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from coldseal.core.log.checkpoint import Checkpoint, open_checkpoint
-from coldseal.core.log.delivery.wire import Answer, Gap, Kind, Receipt, Refused, Stale, Unavailable
+from coldseal.core.log.delivery.wire import Answer, Kind, Receipt, Refused, Unavailable
 from coldseal.errors import InputError, TrustError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from coldseal.core.log.checkpoint import VerifierKey
 
 
+_CORRECTED = "corrected"
 _MAX_HALVINGS = 16
 _SLOW = frozenset({Kind.TIMEOUT, Kind.UNREACHABLE})
 
@@ -293,18 +294,18 @@ def _judge(
             if kind in _SLOW:
                 delivery = replace(delivery, halvings=min(_MAX_HALVINGS, delivery.halvings + 1))
             return _failed(delivery, cause, terms.retry, chance)
-        case Stale(size) | Gap(size):
-            return _corrected(delivery, size, log_size, terms.retry, chance)
+        case _:
+            return _corrected(delivery, answer.size, log_size, terms.retry, chance)
 
 
 def _corrected(
     delivery: Delivery, size: int, log_size: int, retry: RetryPolicy, chance: float
 ) -> tuple[Delivery, Step]:
-    """Take over how much the service says it has; the first correction costs no wait."""
+    """Take over how much the service says it has; only a correction of a correction costs a wait."""
     if size > log_size:
         raise OverAcknowledgedError(size, log_size)
-    failures = delivery.failures + 1
-    corrected = replace(delivery, cursor=size, failures=failures, fault="corrected").after(Event.CORRECTED)
+    failures = delivery.failures + 1 if delivery.fault == _CORRECTED else 1
+    corrected = replace(delivery, cursor=size, failures=failures, fault=_CORRECTED).after(Event.CORRECTED)
     delay = retry.delay(failures - 1, chance) if failures > 1 else 0.0
     alarm = RolledBackError(delivery.published, size) if size < delivery.published else None
     return corrected, Step(delay_s=delay, alarm=alarm)
