@@ -46,7 +46,7 @@ NAMES: dict[Role, str] = {
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so, looking often; fail when it takes too long."""
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 # what is waited for is in another process or on disk
             await asyncio.sleep(0.005)
 
 

@@ -28,6 +28,7 @@ from coldseal.gateway.pipeline import Pipeline
 from coldseal.gateway.rejections import Rejections
 from coldseal.gateway.sources.mqtt import MqttListener
 from coldseal.gateway.sources.sessions import SessionStore
+from coldseal.gateway.store.database import StoreDamagedError
 from coldseal.gateway.store.journal import Journal
 from coldseal.gateway.store.log import Log
 from coldseal.gateway.store.sealing import Keys, Sealer, SigningBench
@@ -81,6 +82,9 @@ def run(config: GatewayConfig, arguments: Sequence[str]) -> int:
         except ExceptionGroup as group:
             _log.emit(events.GATEWAY_FAILED, error=repr(group.exceptions[0]))
             raise group.exceptions[0] from group
+        except StoreDamagedError as error:
+            _log.emit(events.STORE_DAMAGED, error=str(error))
+            raise
         except ColdsealError as error:
             _log.emit(events.GATEWAY_FAILED, error=str(error))
             raise
@@ -137,7 +141,7 @@ class Gateway:
         self.pipeline = Pipeline(
             journal=self._journal,
             redelivery=self._redelivery,
-            rejections=Rejections(Floods(config.pipeline.rejected_per_minute), self._journal),
+            rejections=Rejections(Floods(config.pipeline.rejected_per_minute), self._journal, self._metrics),
             clock=clock,
             evaluate=nothing_to_evaluate,
             tally=tally,
@@ -177,7 +181,11 @@ class Gateway:
         """
         config.gateway.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         store_key = read_symmetric_key(config.store.key, _HERE)
-        log = open_log(config, store_key, Clock().now().t_ms)
+        clock = Clock()
+        began = clock.now()
+        log = open_log(config, store_key, began.t_ms)
+        took_s = (clock.now().mono_ms - began.mono_ms) / 1000
+        _log.emit(events.STORE_OPENED, size=log.size, replayed=log.replayed, seconds=took_s)
         try:
             require_same(config, log)
             return cls(config, arguments, log, store_key)

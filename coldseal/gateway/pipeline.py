@@ -127,7 +127,7 @@ class Pipeline:
 
     async def _commit(self, own: list[Draft], group: list[Item]) -> None:
         """Commit a group and answer everyone in it: the promise is the order of the middle statements."""
-        self._tally.begun(since := self._clock.now())
+        self._tally.begun(len(group), since := self._clock.now())
         drafts = [*own, *(draft for item in group for draft in item.drafts)]
         await self._journal.append(drafts, self._redelivery, is_own=not group)
         for item in group:

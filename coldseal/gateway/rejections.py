@@ -1,7 +1,8 @@
 """Makes the ``rejected`` entries: what was not taken, from whom, and why.
 
 Promise: every message that a device was told is not taken stands in the log, by its hash at least; a
-flood of them as one entry that counts. Does not decide what is rejected and answers nobody.
+flood of them as one entry that counts. Says so in the program's log too, once a minute for each device.
+Does not decide what is rejected and answers nobody.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import base64
 from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log import canonical
+from coldseal.observe import events
+from coldseal.observe.logs import Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,12 +22,17 @@ if TYPE_CHECKING:
     from coldseal.gateway.message import Message
     from coldseal.gateway.store.journal import Journal
     from coldseal.gateway.store.sealing import Draft
+    from coldseal.observe.metrics import GatewayMetrics
 
 PAYLOAD_KEPT: Final = 256
 """A rejected payload of up to this many bytes is kept whole; of a larger one, its hash."""
 
 TOPIC_KEPT: Final = 256
 DETAIL_KEPT: Final = 300
+QUIET_MS: Final = 60_000
+"""Least time between two lines in the program's log about one device."""
+
+_log = Log("gateway.rejections")
 
 
 class Rejections:
@@ -33,11 +41,13 @@ class Rejections:
     Args:
         floods: the bound.
         journal: stamps the drafts.
+        metrics: counts them by reason.
     """
 
-    def __init__(self, floods: Floods, journal: Journal) -> None:
+    def __init__(self, floods: Floods, journal: Journal, metrics: GatewayMetrics) -> None:
         """Take the parts."""
-        self._floods, self._journal = floods, journal
+        self._floods, self._journal, self._metrics = floods, journal, metrics
+        self._told_ms: dict[str, int] = {}
 
     def draft(self, message: Message, digest: str, reason: str, detail: str) -> Draft | None:
         """Make the entry of one rejected message; None where its device floods and it was only counted.
@@ -48,8 +58,10 @@ class Rejections:
             reason: the reason's code.
             detail: the reason in words; cut after :data:`DETAIL_KEPT` characters.
         """
+        self._metrics.rejected.labels(reason).inc()
         if not self._floods.admits(message.device, digest, now_ms=message.received.mono_ms):
             return None
+        self._tell(message, reason, detail)
         src: dict[str, canonical.Value] = {
             "dev": message.device,
             "sha256": digest,
@@ -63,6 +75,24 @@ class Rejections:
             src["payload"] = base64.b64encode(message.payload).decode()
         data = canonical.encode({"detail": detail[:DETAIL_KEPT], "reason": reason})
         return self._journal.draft("rejected", data, message.received, canonical.encode(src))
+
+    def _tell(self, message: Message, reason: str, detail: str) -> None:
+        """Say it once a minute for each device, so that a technician looks."""
+        now_ms = message.received.mono_ms
+        if now_ms - self._told_ms.get(message.device, -QUIET_MS) < QUIET_MS:
+            return
+        self._told_ms[message.device] = now_ms
+        topic = message.topic[:TOPIC_KEPT]
+        if message.refused:
+            _log.emit(events.PUBLISH_REFUSED, device=message.device, topic=topic, reason=reason)
+        else:
+            _log.emit(
+                events.PAYLOAD_REJECTED,
+                device=message.device,
+                topic=topic,
+                reason=reason,
+                detail=detail[:DETAIL_KEPT],
+            )
 
     def counted(self, now: Stamp) -> Iterator[Draft]:
         """Make one entry for each device whose rejections were only counted since the last call."""

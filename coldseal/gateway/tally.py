@@ -63,8 +63,9 @@ class Tally:
         if topic in self.last_heard or len(self.last_heard) < MAX_SENSORS:
             self.last_heard[topic] = t_ms
 
-    def begun(self, now: Stamp) -> None:
-        """Note that a group is on its way to the disk."""
+    def begun(self, count: int, now: Stamp) -> None:
+        """Note that a group of ``count`` messages is on its way to the disk."""
+        self._metrics.pending.set(count)
         self._progress.wait(now.mono_ms / 1000)
 
     def committed(self, group: Sequence[Answered], since: Stamp, now: Stamp) -> None:
@@ -85,6 +86,7 @@ class Tally:
         if group:
             metrics.commit_entries.observe(len(group))
             metrics.commit_seconds.observe((end - since.mono_ms) / 1000)
+        metrics.pending.set(0)
         self._progress.advance(end / 1000, is_waiting=False)
 
     def turned_away(self, count: int) -> None:

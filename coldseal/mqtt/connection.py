@@ -7,6 +7,7 @@ client, and writes what ``take`` gives, once everything that the bytes depend on
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -92,12 +93,11 @@ class Connection:
         dialogue: the open part; None before the client is admitted and after the end.
         ended: the reason, once the connection has ended.
         session_key: whose session it has, or had, once the client was admitted.
-        held_until: the group of changes that must be durable before any more output may leave.
         largest_packet: the client's Maximum Packet Size, in bytes.
     """
 
-    __slots__ = ("_connect", "_decoder", "_early", "_explains", "_heard_at", "_out", "_silence_s", "_state",
-                 "_version", "broker", "dialogue", "ended", "held_until", "is_ready",
+    __slots__ = ("_connect", "_decoder", "_early", "_explains", "_heard_at", "_held", "_out", "_silence_s", "_state",
+                 "_version", "broker", "dialogue", "ended", "is_ready",
                  "largest_packet", "session_key")  # fmt: skip
 
     def __init__(self, broker: Broker, now: float) -> None:
@@ -105,7 +105,6 @@ class Connection:
         self.broker = broker
         self.dialogue: Dialogue | None = None
         self.ended: ReasonCode | None = None
-        self.held_until = 0
         self.is_ready = False
         self.largest_packet = _LARGEST_PACKET
         self.session_key: SessionKey | None = None
@@ -118,6 +117,12 @@ class Connection:
         self._explains = True
         self._early: list[Packet] = []
         self._out: list[bytes] = []
+        self._held: deque[tuple[int, list[bytes]]] = deque()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether some output still waits for changes to become durable."""
+        return bool(self._held)
 
     @property
     def is_closed(self) -> bool:
@@ -202,9 +207,7 @@ class Connection:
         if self._state is not State.OPEN:
             self.refuse(reason, text)
             return
-        if self.held_until > self.broker.saved:
-            self._out.clear()  # those answers were not true yet
-            self.held_until = 0
+        self._drop_held()
         if self._version is Version.V5:
             self.send(Disconnect(reason, _say(text)))
         self.close(reason)
@@ -213,6 +216,7 @@ class Connection:
         """The socket is gone."""
         if self._state is not State.CLOSED:
             self.broker.now = now
+            self._held.clear()
             self._out.clear()
             self.close(ReasonCode.UNSPECIFIED_ERROR)
 
@@ -262,14 +266,30 @@ class Connection:
             self.broker.wake(self)
 
     def hold(self) -> None:
-        """No more output until the open group of changes is durable."""
-        self.held_until = self.broker.notes.group
+        """What was written since the last ``hold`` must not leave before the open group of changes is durable."""
+        if self._out:
+            self._held.append((self.broker.notes.group, self._out))
+            self._out = []
 
     def take(self) -> bytes:
-        """Give the output and forget it."""
+        """Give the output that may leave, in its order, and forget it."""
         self.is_ready = False
-        out, self._out = self._out, []
-        return out[0] if len(out) == 1 else b"".join(out)
+        if not self._held:
+            out, self._out = self._out, []
+            return out[0] if len(out) == 1 else b"".join(out)
+        parts: list[bytes] = []
+        while self._held and self._held[0][0] <= self.broker.saved:
+            parts += self._held.popleft()[1]
+        if not self._held:
+            parts += self._out
+            self._out = []
+        return b"".join(parts)
+
+    def _drop_held(self) -> None:
+        """Forget answers that are not true yet, and what was to come behind them."""
+        while self._held and self._held[-1][0] > self.broker.saved:
+            self._held.pop()
+            self._out.clear()
 
     def explain(self, text: str) -> Properties:
         """Make the reason string of an acknowledgement, if the client wants one (MQTT-3.1.2-29)."""

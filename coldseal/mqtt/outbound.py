@@ -52,14 +52,17 @@ class Outbound:
 
     def pump(self) -> None:
         """Send what is due, as far as quota and socket allow."""
-        outbox, now = self._session.outbox, self._connection.broker.now
-        expired = outbox.expired
+        connection, outbox = self._connection, self._session.outbox
+        now, notes = connection.broker.now, connection.broker.notes
+        expired, count = outbox.expired, notes.count
         while not self.is_congested and (packet := outbox.next(now)) is not None:
             if isinstance(packet, PubRel):
-                self._connection.send(packet)
+                connection.send(packet)
             elif not self._send(packet):
                 outbox.discard(packet.packet_id or 0)
-        self._connection.broker.counts.expired += outbox.expired - expired
+        connection.broker.counts.expired += outbox.expired - expired
+        if notes.count != count:
+            connection.hold()  # its identifier must be known after a restart, or QoS 2 would double it
 
     def settle(self, answer: Answer) -> None:
         """Take the client's answer to a message, and go on sending.

@@ -104,8 +104,8 @@ PAYLOAD_REJECTED = Event(
 STORE_OPENED = Event(
     "store.opened",
     "info",
-    ("size", "segments", "seconds"),
-    "The log was opened, and its end agrees with the head kept beside it.",
+    ("size", "replayed", "seconds"),
+    "The log was opened; its last entries were read again and agree with the head kept beside it.",
 )
 STORE_FULL = Event(
     "store.full",
@@ -129,7 +129,7 @@ STORE_FAILED = Event(
 STORE_DAMAGED = Event(
     "store.damaged",
     "critical",
-    ("first_missing", "expected", "found"),
+    ("error",),
     "The log on disk is shorter than what was committed, or differs from it. Keep the disk as it is.",
 )
 SEGMENT_CLOSED = Event(
@@ -137,12 +137,6 @@ SEGMENT_CLOSED = Event(
     "info",
     ("first", "last", "reason"),
     "A segment file is closed and read-only from now.",
-)
-CHECKPOINT_SIGNED = Event(
-    "log.checkpoint",
-    "debug",
-    ("size",),
-    "A checkpoint was signed over the log.",
 )
 UPLINK_LOST = Event(
     "uplink.lost",

@@ -165,6 +165,10 @@ class Ledger:
             lambda: (self._store.summary(origin), self._store.refuted(origin, MAX_REFUTED))
         )
 
+    async def refutations(self, origin: str, first: int, end: int) -> list[Refutation]:
+        """Give what is held against the entries ``first`` to ``end``."""
+        return await self._read(lambda: self._store.refutations(origin, first, end))
+
     async def totals(self) -> Summary:
         """Say how far all logs are together."""
         return await self._read(self._store.totals)

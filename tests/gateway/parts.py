@@ -161,7 +161,7 @@ async def open_parts(
     pipeline = Pipeline(
         journal=journal,
         redelivery=redelivery,
-        rejections=Rejections(Floods(per_minute), journal),
+        rejections=Rejections(Floods(per_minute), journal, metrics),
         clock=clock,
         evaluate=no_rules,
         tally=Tally(metrics, Progress("acknowledgements", 10)),

@@ -371,3 +371,26 @@ class TestHolding:
         wire.send(Subscribe(1, (Subscription("a"),)))
         wire.connection.end(ReasonCode.ADMINISTRATIVE_ACTION)
         assert wire.only(Disconnect).reason is ReasonCode.ADMINISTRATIVE_ACTION
+
+    def test_a_message_to_a_lasting_session_waits_for_the_disk(self) -> None:
+        """Else its identifier could be given to another message after a restart, which QoS 2 would double."""
+        hub = Hub()
+        wire = hub.admitted(properties=KEPT)
+        wire.subscribe("a")
+        hub.broker.publish(message("a", qos=2))
+        assert wire.take() == []
+        hub.save()
+        wire.only(Publish)
+
+    def test_output_leaves_group_by_group(self) -> None:
+        """Changes that never cease must not hold answers back for ever."""
+        hub = Hub()
+        wire = hub.admitted(properties=KEPT)
+        for number in range(1, 5):
+            wire.send(Subscribe(number, (Subscription(f"a/{number}"),)))
+            changes = hub.broker.take_changes()
+            assert changes is not None
+            wire.send(Subscribe(number + 100, (Subscription(f"b/{number}"),)))
+            hub.broker.confirm(changes.group)
+            assert [packet.packet_id for packet in wire.take() if isinstance(packet, SubAck)][-1] == number
+            assert wire.connection.is_held

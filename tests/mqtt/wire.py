@@ -102,9 +102,7 @@ class Wire:
         self.hub.collect()
 
     def take(self) -> list[Packet]:
-        """Give what may leave by now: nothing while it waits for the disk."""
-        if self.connection.held_until > self.hub.broker.saved:
-            return []
+        """Give what may leave by now: nothing that waits for the disk."""
         return self._decoder.feed(self.connection.take())
 
     def only(self, kind: type[Kind]) -> Kind:

@@ -97,7 +97,7 @@ class Link(asyncio.Protocol):
             if self._transport.get_write_buffer_size() > self._listener.max_buffered_bytes:
                 self.cut_off("slow")
                 return
-        if self.connection.is_closed:
+        if self.connection.is_closed and not self.connection.is_held:
             self._transport.close()
 
     def pause(self) -> None:

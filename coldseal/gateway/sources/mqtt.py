@@ -104,7 +104,7 @@ class MqttListener:
         self._context: ssl.SSLContext | None = None
         self._doors: dict[str, Door] = {}
         self._links: dict[Connection, Link] = {}
-        self._held: list[Connection] = []
+        self._held: set[Connection] = set()
         self._topics: dict[tuple[str, str], str] = {}
         self._ticking: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -346,10 +346,11 @@ class MqttListener:
         self._writer.write()
         ready, broker.ready = broker.ready, []
         for connection in ready:
-            if connection.held_until > broker.saved:
-                self._held.append(connection)
-            elif (link := self._links.get(connection)) is not None:
+            link = self._links.get(connection)
+            if link is not None:
                 link.write()
+                if connection.is_held:
+                    self._held.add(connection)
         for link in tuple(self.paused):
             link.resume()
         self._stirred.set()
@@ -359,7 +360,7 @@ class MqttListener:
         self._report.saved()
         self.broker.confirm(group)
         if self._held:
-            held, self._held = self._held, []
+            held, self._held = self._held, set()
             self.broker.ready += held
             self._wake()
 

@@ -94,19 +94,25 @@ class HeadFile:
         """Write a newer head over the older of the two.
 
         Raises:
-            OSError: it cannot be written; the older one still stands.
+            UnavailableError: it cannot be written; the older one still stands.
         """
         slot = 1 - self._slot
-        os.pwrite(self._file, _encode(head), slot * _SLOT_BYTES)
+        try:
+            os.pwrite(self._file, _encode(head), slot * _SLOT_BYTES)
+        except OSError as error:
+            raise UnavailableError(str(self._path), str(error.strerror)) from error
         self._slot = slot
 
     def sync(self) -> None:
         """Make the newest head survive a power cut.
 
         Raises:
-            OSError: it may not.
+            UnavailableError: it may not.
         """
-        os.fdatasync(self._file)
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise UnavailableError(str(self._path), str(error.strerror)) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -13,13 +13,18 @@ from coldseal.core.log import canonical
 from coldseal.gateway.clock import render_time
 from coldseal.gateway.store.log import Group
 from coldseal.gateway.store.sealing import Draft
+from coldseal.observe import events
+from coldseal.observe.logs import Log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coldseal.gateway.clock import Clock, Stamp
-    from coldseal.gateway.store.log import Log
+    from coldseal.gateway.store.log import Log as EntryLog
     from coldseal.gateway.store.sealing import Sealer
+
+
+_log = Log("gateway.journal")
 
 
 class Projection(Protocol):
@@ -43,7 +48,7 @@ class Journal:
 
     def __init__(  # the settings of one deep part
         self,
-        log: Log,
+        log: EntryLog,
         sealer: Sealer,
         clock: Clock,
         *,
@@ -109,14 +114,11 @@ class Journal:
 
     async def _roll(self, now: Stamp, projection: Projection) -> None:
         """Close the segment with an entry and a checkpoint, and begin the next."""
-        last = self._log.size
-        data: dict[str, canonical.Value] = {
-            "first": self._log.segment_first,
-            "last": last,
-            "reason": self._log.roll_reason(now.t_ms),
-        }
+        first, last, reason = self._log.segment_first, self._log.size, self._log.roll_reason(now.t_ms)
+        data: dict[str, canonical.Value] = {"first": first, "last": last, "reason": reason}
         await self.fix(projection, [self.draft("segment", canonical.encode(data), now)])
         await self._log.roll(now.t_ms)
+        _log.emit(events.SEGMENT_CLOSED, first=first, last=last, reason=reason)
 
     async def _commit(
         self, drafts: Sequence[Draft], projection: Projection, now: Stamp, *, is_own: bool, is_last: bool

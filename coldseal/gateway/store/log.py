@@ -1,4 +1,4 @@
-"""The gateway's log on disk: what `commit` returned from is durable; what it raised for is not there.
+"""The gateway's log on disk: what `commit` returned from is durable, what it raised for may be redone.
 
 One writer for a directory, one group at a time. Opening replays only the tail, and refuses a log
 that has lost anything it once held. Entries come sealed: nothing here makes or signs one, decides
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from coldseal.errors import ColdsealError, TrustError
+from coldseal.errors import ColdsealError, TrustError, UnavailableError
 from coldseal.gateway.store.database import PAGE_BYTES, DatabaseError, StoreFullError, translated
 from coldseal.gateway.store.head import Head
 from coldseal.gateway.store.opening import CHAIN, DAY, SNAPSHOT, chain_state, open_store
@@ -60,7 +60,7 @@ class Group:
 
     Args:
         entries: sealed entries, in order; may be empty beside a checkpoint.
-        chain: the chain behind them; its owner does not move it on while the group commits.
+        chain: the chain behind them.
         checkpoint: a signed checkpoint over all entries up to here.
         snapshot: the owner's projection of all entries up to here; a start replays only later ones.
     """
@@ -75,7 +75,7 @@ class Log:
     """The log's one writer, among all processes; `open` makes it.
 
     Attributes:
-        reader: reads what is on disk.
+        reader: reads what is on disk; for the loop's thread only.
         replayed: entries that opening had to look at.
         checkpoint_size: entries below the newest checkpoint.
     """
@@ -159,16 +159,18 @@ class Log:
 
         Raises:
             StoreFullError: there is no room; nothing was written.
-            UnavailableError: nothing was written; the same group may be tried again.
+            UnavailableError: it is not there; this or another group may be tried in its place. Should
+                the process die before that, a start may find it after all: whole, or not at all.
             StoreFailedError: it is not known what was written, now or earlier; open the log again.
         """
         async with self._lock:
             self._require_sound()
-            addition = self._addition(group)
+            chain = group.chain.copy()  # its owner may move on before the commit has ended
+            addition = self._addition(group, chain)
             incoming = sum(map(len, group.entries)) + len(group.snapshot or b"")
             self._space.require(incoming, self._segment.pending_pages, is_own=is_own)
             self._segment.begin(addition)
-            await _see_through(self._committer, partial(self._commit, group, addition))
+            await _see_through(self._committer, partial(self._commit, addition, chain))
             if self._segment.pending_pages * PAGE_BYTES > self._limits.wal_mb * _MIB:
                 self._upkeep_due.set()
 
@@ -224,8 +226,7 @@ class Log:
             self._failure = self._failure or "it is closed"
             with self._resources:
                 self.reader.close()
-                await _see_through(self._copier, self._settle)
-                await _see_through(self._copier, partial(self._segment.close, is_last=True))
+                await _see_through(self._copier, self._finish)
         self._committer.shutdown()
         self._copier.shutdown()
 
@@ -234,21 +235,19 @@ class Log:
         if self._failure:
             raise StoreFailedError(self._failure)
 
-    def _addition(self, group: Group) -> Addition:
+    def _addition(self, group: Group, chain: Chain) -> Addition:
         """Make a group into rows."""
-        before, after = self.size, group.chain.size
+        before, after = self.size, chain.size
         if after != before + len(group.entries):
             raise ValueError(f"{len(group.entries)} entries behind {before} do not make {after}")
         state = {}
         if group.snapshot is not None:
             state[SNAPSHOT] = State(after, group.snapshot)
         if state or self._chain_written == 0 or after - self._chain_written >= self._limits.state_entries:
-            state[CHAIN] = chain_state(group.chain)
-        return Addition(
-            before, group.entries, after, group.checkpoint, _new_tiles(before, group.chain), state
-        )
+            state[CHAIN] = chain_state(chain)
+        return Addition(before, group.entries, after, group.checkpoint, _new_tiles(before, chain), state)
 
-    def _commit(self, group: Group, addition: Addition) -> None:
+    def _commit(self, addition: Addition, chain: Chain) -> None:
         """Commit, in a thread; only what is durable moves the chain."""
         try:
             self._segment.commit()
@@ -256,17 +255,17 @@ class Log:
             if not self._is_durable(addition):
                 with translated("the log"):
                     raise
-        self._chain = group.chain.copy()
+        self._chain = chain
         if CHAIN in addition.state:
             self._chain_written = addition.size
         if addition.checkpoint is not None:
             self.checkpoint_size = addition.size
         try:
-            self._head.write(Head(addition.size, self._chain.tree.root()))
+            self._head.write(Head(addition.size, chain.tree.root()))
             if addition.state or addition.checkpoint is not None:
                 self._head.sync()
-        except OSError as error:  # the group is durable all the same: it is the next one that is refused
-            self._failure = f"the head cannot be written: {error.strerror}"
+        except UnavailableError as error:  # the group is durable all the same: the next one is refused
+            self._failure = f"the head cannot be written: {error.cause}"
 
     def _is_durable(self, addition: Addition) -> bool:
         """Look up what became of a commit that raised: some of them are durable."""
@@ -293,6 +292,13 @@ class Log:
         self._segment = following
         self._chain_written, self._day = first, day
         self._space.recount(following.path, following.wal)
+
+    def _finish(self) -> None:
+        """Copy all there is to copy, in a thread, and close the segment, come what may."""
+        try:
+            self._settle()
+        finally:
+            self._segment.close(is_last=True)
 
     def _settle(self) -> None:
         """Make ended segments plain files, in a thread; one that a reader holds has its turn later."""

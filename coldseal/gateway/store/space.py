@@ -54,14 +54,13 @@ class Space:
 
     def recount(self, *growing: Path) -> None:
         """Walk the directory once; from now on only the `growing` files change their size."""
-        self._growing = growing
         names = {path.name for path in growing}
-        with os.scandir(self._directory) as found:
-            self._closed = sum(file.stat().st_size for file in found if file.name not in names)
+        self._closed = sum(_size(path) for path in self._directory.iterdir() if path.name not in names)
+        self._growing = growing
 
     def used(self) -> int:
         """Give the bytes that the log takes up now."""
-        return self._closed + sum(path.stat().st_size for path in self._growing if path.exists())
+        return self._closed + sum(map(_size, self._growing))
 
     def require(self, incoming: int, wal_pages: int, *, is_own: bool) -> None:
         """Raise unless a commit fits.
@@ -84,6 +83,14 @@ class Space:
         free = disk.f_bavail * disk.f_frsize - pending
         if free - need < reserve:
             raise StoreFullError(f"{free // _MIB} MiB are free on the disk, {_kept(reserve)}")
+
+
+def _size(path: Path) -> int:
+    """Give the bytes of a file; one that is gone has none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _kept(reserve: int) -> str:

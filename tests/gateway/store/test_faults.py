@@ -136,6 +136,24 @@ async def test_a_commit_that_raises_has_written_nothing(
     assert stored(tmp_path / "log") == entries
 
 
+async def test_a_group_whose_sync_failed_is_redone_or_found_whole(tmp_path: Path) -> None:
+    """It was written, but how safely? Another takes its place, or a power cut brings it back."""
+    disk = Disk()
+    async with opened(tmp_path / "log", vfs=disk.vfs) as log:
+        entries = await fill(log, [3])
+        failed = group(log, 2)
+        disk.fail(apsw.IOError, after=2, count=1)  # behind the two writes of one page
+        with pytest.raises(UnavailableError):
+            await log.commit(failed)
+        disk.heal()
+        files = [disk.survivors(tmp_path / "log", chance) for chance in (0.0, 1.0)]
+        redone = await fill(log, [4])
+    assert stored(tmp_path / "log") == [*entries, *redone]
+    for number, expected in enumerate((entries, [*entries, *failed.entries])):
+        async with opened(put(files[number], tmp_path / str(number))) as log:
+            assert list(log.reader.read_from(0)) == expected
+
+
 async def test_a_commit_that_raised_but_is_durable_counts(tmp_path: Path) -> None:
     """Something behind the commit failed: the group is looked up, and found."""
 

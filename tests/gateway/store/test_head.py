@@ -95,9 +95,10 @@ def test_a_head_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
         HeadFile.create(tmp_path / "absent" / "head")
 
 
-def test_a_head_that_cannot_be_read_is_unavailable(tmp_path: Path) -> None:
-    """The disk fails, or the descriptor is gone."""
+def test_a_head_on_a_failing_disk_is_unavailable(tmp_path: Path) -> None:
+    """As a descriptor that is gone fails every question."""
     head = HeadFile.create(tmp_path / "head")
     os.close(head._file)
-    with pytest.raises(UnavailableError, match="Bad file descriptor"):
-        head.read()
+    for question in (head.read, lambda: head.write(HEADS[0]), head.sync):
+        with pytest.raises(UnavailableError, match="Bad file descriptor"):
+            question()
