@@ -70,7 +70,8 @@ bench: $(DEV) ## measure, as ratios within one run
 	$(BIN)/python -m bench $(ARGS)
 
 soak: $(DEV) ## run the long campaigns: crashes, faults, many examples
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)
+	COLDSEAL_KILLS=200 $(BIN)/python -m pytest tests/campaigns --timeout=7200 $(ARGS)
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak --timeout=7200 $(ARGS)
 
 pins: ## compile the requirement files anew (needs uv)
 	tools/pins

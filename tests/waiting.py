@@ -23,6 +23,6 @@ async def until(is_true: Callable[[], bool | Awaitable[bool]], *, within_s: floa
             await asyncio.sleep(PAUSE_S)
 
 
-async def _answer(found: bool | Awaitable[bool]) -> bool:  # noqa: FBT001 # an answer, no option
+async def _answer(found: bool | Awaitable[bool]) -> bool:
     """Wait for an answer that is still to come."""
     return await found if inspect.isawaitable(found) else found

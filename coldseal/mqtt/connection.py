@@ -96,9 +96,9 @@ class Connection:
         largest_packet: the client's Maximum Packet Size, in bytes.
     """
 
-    __slots__ = ("_connect", "_decoder", "_early", "_explains", "_heard_at", "_held", "_out", "_silence_s", "_state",
-                 "_version", "broker", "dialogue", "ended", "is_ready",
-                 "largest_packet", "session_key")  # fmt: skip
+    __slots__ = ("_connect", "_decoder", "_early", "_explains", "_heard_at", "_held", "_out", "_silence_s",
+                 "_state", "_version", "broker", "dialogue", "ended", "is_ready", "largest_packet",
+                 "session_key")  # fmt: skip
 
     def __init__(self, broker: Broker, now: float) -> None:
         """Wait for CONNECT, which must come within the connect timeout."""
@@ -266,9 +266,9 @@ class Connection:
             self.broker.wake(self)
 
     def hold(self) -> None:
-        """What was written since the last ``hold`` must not leave before the open group of changes is durable."""
+        """What was written since the last ``hold`` waits until every change so far is durable."""
         if self._out:
-            self._held.append((self.broker.notes.group, self._out))
+            self._held.append((self.broker.notes.latest, self._out))
             self._out = []
 
     def take(self) -> bytes:

@@ -110,13 +110,20 @@ class Inbound:
 
     def release(self, packet: PubRel) -> None:
         """Take a PUBREL in: the identifier is free again (MQTT-4.3.3-11)."""
-        if self._session.inbound.get(packet.packet_id, self) is None:
-            del self._session.inbound[packet.packet_id]
-            self._session.note()
+        session, packet_id = self._session, packet.packet_id
+        if session.inbound.get(packet_id, self) is None:
+            del session.inbound[packet_id]
+            session.note()
             self._finish()
-            self._connection.send(PubComp(packet.packet_id))
+            self._connection.send(PubComp(packet_id))
         else:
-            self._connection.send(PubComp(packet.packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND))
+            self._connection.send(PubComp(packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND))
+        self._promise()
+
+    def _promise(self) -> None:
+        """An answer about an identifier must still be true after a restart."""
+        if self._session.is_durable:
+            self._connection.hold()
 
     def settle(self, received: Received, outcome: int, text: str) -> None:
         """Take the outcome of a message, and answer whatever is now first in line."""
@@ -179,6 +186,7 @@ class Inbound:
         waiting = inbound[packet_id]
         if waiting is None:
             self._connection.send(PubRec(packet_id))
+            self._promise()
         elif waiting.settler is not self:  # it came on an earlier connection; its PUBREC is due on this one
             if isinstance(waiting.settler, Inbound):
                 waiting.settler.hand_over(waiting)

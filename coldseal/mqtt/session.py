@@ -92,6 +92,11 @@ class Notes:
         """Whether the open group holds nothing."""
         return not (self.sessions or self.messages or self.retained)
 
+    @property
+    def latest(self) -> int:
+        """The group that holds the latest change: once it is durable, everything so far is."""
+        return self.group - self.is_empty
+
     def clear(self) -> None:
         """Begin the next group."""
         self.group += 1

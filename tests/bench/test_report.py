@@ -38,13 +38,13 @@ def test_a_ratio_is_value_by_yardstick() -> None:
 
 
 @pytest.mark.parametrize(("row", "met"), [(FAST, True), (SLOW, False), (BARE, None), (MISSING, False)])
-def test_a_goal_is_met_or_it_is_not(row: Row, met: bool | None) -> None:  # noqa: FBT001 -- the expected answer
+def test_a_goal_is_met_or_it_is_not(row: Row, met: bool | None) -> None:
     """A floor, a ceiling, no goal, and a row without a value."""
     assert row.is_met is met
 
 
 @pytest.mark.parametrize(("value", "met"), [(99.9, False), (100.0, True), (100.1, True)])
-def test_a_goal_is_met_at_its_bound(value: float, met: bool) -> None:  # noqa: FBT001 -- the expected answer
+def test_a_goal_is_met_at_its_bound(value: float, met: bool) -> None:
     """Exactly the goal is enough."""
     assert Row(key="e", figure="f", value=value, unit="", goal=100).is_met is met
 

@@ -394,3 +394,25 @@ class TestHolding:
             hub.broker.confirm(changes.group)
             assert [packet.packet_id for packet in wire.take() if isinstance(packet, SubAck)][-1] == number
             assert wire.connection.is_held
+
+    def test_a_repeated_answer_waits_for_what_it_says(self) -> None:
+        """Also when the change behind it was made on an earlier connection and is still being written."""
+        hub = Hub()
+        old = hub.admitted(properties=KEPT)
+        old.send(message(qos=2), message(qos=2, packet_id=2))
+        hub.acknowledge()
+        hub.save()
+        old.take()
+        old.send(PubRel(2))
+        old.lose()
+        new = hub.admitted(clean=False, properties=KEPT)
+        new.send(message(qos=2, dup=True))
+        new.only(PubRec)
+        changes = hub.broker.take_changes()
+        new.send(PubRel(1))
+        changes = hub.broker.take_changes()
+        assert changes is not None
+        new.send(PubRel(1))
+        assert new.take() == []
+        hub.broker.confirm(changes.group)
+        assert [type(packet) for packet in new.take()] == [PubComp, PubComp]

@@ -401,7 +401,7 @@ class Redelivery(RuleBasedStateMachine):
             self.done.add(self.texts[event.packet_id])
 
     @rule(is_lost=st.booleans())
-    def reconnect(self, is_lost: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
+    def reconnect(self, is_lost: bool) -> None:
         """The connection breaks; the server may have lost its half of the session."""
         self.side = ServerSide(self.version, self.side.session, max_in_flight=self.window)
         if is_lost:

@@ -202,7 +202,7 @@ def test_an_oversized_packet_is_refused_by_its_header(version: Version) -> None:
 
 
 @pytest.mark.parametrize(("size", "is_good"), [(98, True), (99, False)])
-def test_the_maximum_counts_the_whole_packet(size: int, is_good: bool) -> None:  # noqa: FBT001 - a table's column
+def test_the_maximum_counts_the_whole_packet(size: int, is_good: bool) -> None:
     """Header and body together may be as large as the maximum (5.0 3.1.2.11.4)."""
     data = b"\x30" + bytes((size,)) + b"\x00\x01a\x00" + bytes(size - 4)
     packets, fault = read(after_connect(Version.V5, 100), [data])

@@ -394,7 +394,7 @@ class TestRetained:
         st.lists(st.sampled_from(["a", "b", "", "$c", "+"]), min_size=1, max_size=4),
         st.booleans(),
     )
-    def test_finding_agrees_with_matching(self, topics: list[str], levels: list[str], is_open: bool) -> None:  # noqa: FBT001 # drawn
+    def test_finding_agrees_with_matching(self, topics: list[str], levels: list[str], is_open: bool) -> None:
         """The tree of topics finds what each topic alone would match."""
         wanted = (*levels, "#") if is_open else tuple(levels)
         retained = Retained(Limits())

@@ -76,7 +76,7 @@ def test_less_than_the_level_is_not_written() -> None:
     Log("x").emit(events.HTTP_LISTENING, address="a")
     assert stream.getvalue() == ""
     configure(stream=stream, level="debug")
-    Log("x").emit(events.UPLINK_RECEIPT, size=1, seconds=1)
+    Log("x").emit(events.UPLINK_RECEIPT, size=1, entries=1)
     assert lines(stream)[0]["size"] == 1
 
 

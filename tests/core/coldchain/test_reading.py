@@ -73,7 +73,7 @@ def test_an_unknown_unit_is_refused_with_the_list_of_known_ones() -> None:
 
 
 @given(st.sampled_from(sorted(UNITS)), st.booleans())
-def test_a_value_beyond_what_a_sensor_can_report_is_flagged_and_kept(unit: str, is_high: bool) -> None:  # noqa: FBT001 # drawn by hypothesis
+def test_a_value_beyond_what_a_sensor_can_report_is_flagged_and_kept(unit: str, is_high: bool) -> None:
     """Both bounds of every unit are inclusive."""
     low, high = UNITS[unit]
     edge = Decimal(str(high if is_high else low))
