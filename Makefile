@@ -62,8 +62,9 @@ coverage: $(DEV) ## judge the coverage that the last test run measured
 	$(BIN)/coverage report --fail-under=100 \
 	  --include='coldseal/core/*,coldseal/signing/*,coldseal/gateway/store/*'
 
-docs: $(DEV) ## make the reference pages from the source, then check every document
+docs: $(DEV) ## make reference pages and index, then check every document
 	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.index
 	$(BIN)/python -m pytest tests/project $(ARGS)
 
 bench: $(DEV) ## measure, as ratios within one run

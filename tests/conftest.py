@@ -10,26 +10,16 @@ import os
 from collections.abc import Generator
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 
 _CI = os.environ.get("CI") == "true"
 
-# Two cores shared with servers under test: a deadline for one example would measure the neighbours.
-settings.register_profile("quick", deadline=None, max_examples=100)
-settings.register_profile(
-    "ci",
-    deadline=None,
-    max_examples=200,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.register_profile(
-    "soak",
-    deadline=None,
-    max_examples=5_000,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.too_slow],
-)
+# The machine is shared with servers under test and other runs: how long one example takes, or how long
+# it takes to draw one, measures the neighbours.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", _PATIENT, max_examples=100)
+settings.register_profile("ci", _PATIENT, max_examples=200, print_blob=True)
+settings.register_profile("soak", _PATIENT, max_examples=5_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if _CI else "quick"))
 
 

@@ -10,12 +10,17 @@ import copy
 from functools import cache
 from typing import NamedTuple, Self
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from typing_extensions import override
+
 from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import Checkpoint, VerifierKey, add_signature, checkpoint_note
 from coldseal.core.log.delivery.receiver import AdmittedLog
 from coldseal.core.log.delivery.wire import Batch, encode_batch
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import Chain, frame
+from coldseal.core.log.signature import low_s
 from coldseal.signing.keys import EcdsaSigner, Ed25519Signer, generate_interop_key, generate_record_key
 
 ORIGIN = "coldseal.example/site-7/gw-0001"
@@ -24,6 +29,16 @@ WITNESS = "witness.example"
 COSIGNED = 1_800_000_000
 TIME = "2026-11-22T05:23:48.123Z"
 TQ = canonical.encode({"boot": "0123abcd", "err": 3, "mono": 42, "off": 0, "s": "synchronised"})
+
+_STEADY = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+
+
+class SteadySigner(EcdsaSigner):
+    """Signs the same bytes the same way (RFC 6979), so that Hypothesis can repeat what it found."""
+
+    @override
+    def sign(self, data: bytes) -> bytes:
+        return low_s(self._key.sign(data, _STEADY))
 
 
 class LogKeys(NamedTuple):
@@ -37,8 +52,8 @@ class LogKeys(NamedTuple):
 def new_keys() -> LogKeys:
     """Make fresh keys."""
     return LogKeys(
-        EcdsaSigner(generate_record_key()),
-        EcdsaSigner(generate_record_key()),
+        SteadySigner(generate_record_key()),
+        SteadySigner(generate_record_key()),
         Ed25519Signer(generate_interop_key()),
     )
 

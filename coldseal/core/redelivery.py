@@ -3,21 +3,27 @@
 Promise: a message is called a duplicate only when the same device sent the same bytes before, within
 its last ``window`` messages, and those bytes name themselves (a device sequence) or the transport
 says that it repeats itself. Anything else is new: sealing twice is mended later, losing never.
-Pure; whoever seals remembers, and writes the snapshot in the same commit.
+Pure; whoever takes a message in remembers it, and writes a snapshot of the sealed ones with them.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from coldseal.core.log.record import Entry
 
 _HEX: Final = 16
 _NO_BOOT: Final = "-"  # never the name of a run: those are letters and digits
+
+
+Latest: TypeAlias = tuple[str, int]
+"""A run of a device and its highest sequence there."""
 
 
 class Redelivery:
@@ -31,7 +37,7 @@ class Redelivery:
         """Begin with no memory."""
         self._window = window
         self._recent: dict[str, tuple[deque[str], set[str]]] = {}
-        self._latest: dict[str, tuple[str, int]] = {}
+        self._latest: dict[str, Latest] = {}
 
     @staticmethod
     def key(digest: str, packet_id: int | None = None) -> str:
@@ -61,12 +67,23 @@ class Redelivery:
         if len(order) > self._window:
             keys.discard(order.popleft())
 
-    def forget(self, device: str, key: str) -> None:
-        """Take a message back that could not be sealed after all."""
+    def forget(self, device: str, key: str, latest: Latest | None) -> None:
+        """Take a message back that could not be sealed after all; of several, the newest first.
+
+        Args:
+            device: who sent it.
+            key: its key.
+            latest: what :meth:`latest` gave before it.
+        """
         found = self._recent.get(device)
-        if found is not None and key in found[1]:
-            found[0].remove(key)
-            found[1].discard(key)
+        if found is None or key not in found[1]:
+            return
+        found[0].remove(key)
+        found[1].discard(key)
+        if latest is None:
+            self._latest.pop(device, None)
+        else:
+            self._latest[device] = latest
 
     def goes_back(self, device: str, boot: str, seq: int) -> bool:
         """Take note of a device sequence and tell whether it fell back within the same run of the device."""
@@ -88,12 +105,27 @@ class Redelivery:
         elif isinstance(packet_id, int):
             self.remember(device, self.key(digest, packet_id))
 
-    def snapshot(self) -> bytes:
-        """Write everything down, for :meth:`restore`."""
+    def latest(self, device: str) -> Latest | None:
+        """Give the run and the highest sequence of a device, as :meth:`goes_back` knows them."""
+        return self._latest.get(device)
+
+    def snapshot(self, unsealed: Iterable[tuple[str, str, Latest | None]] = ()) -> bytes:
+        """Write down what was sealed, for :meth:`restore`.
+
+        Args:
+            unsealed: (device, key, what :meth:`latest` gave before it) of each message that is remembered but
+                not sealed yet, oldest first. After a crash its redelivery must be new.
+        """
+        left_out: dict[str, set[str]] = {}
+        before: dict[str, Latest | None] = {}
+        for device, key, latest in unsealed:
+            left_out.setdefault(device, set()).add(key)
+            before.setdefault(device, latest)
         lines = []
         for device, (order, _) in self._recent.items():
-            boot, seq = self._latest.get(device, (_NO_BOOT, 0))
-            lines.append("\t".join((device, boot, str(seq), *order)))
+            boot, seq = before.get(device, self._latest.get(device)) or (_NO_BOOT, 0)
+            without = left_out.get(device, ())
+            lines.append("\t".join((device, boot, str(seq), *(key for key in order if key not in without))))
         return "\n".join(lines).encode()
 
     @classmethod

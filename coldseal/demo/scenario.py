@@ -65,6 +65,7 @@ async def play(plan: Plan, board: Board) -> Verdict:
     board.tell(0.0, "setting up: development CA, service, gateway")
     site = await prepare_site(plan.folder, plan.sensors)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.sleep, 0)  # a closed session's sockets close in the next round
         timeout = aiohttp.ClientTimeout(total=2.0)
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
         line = await stack.enter_async_context(Line(site.service_port))

@@ -25,6 +25,7 @@ from coldseal.errors import ColdsealError, OperatorError
 from coldseal.gateway.clock import Clock
 from coldseal.gateway.health import Instruments
 from coldseal.gateway.pipeline import Pipeline
+from coldseal.gateway.preparation import Preparation
 from coldseal.gateway.rejections import Rejections
 from coldseal.gateway.sources.mqtt import MqttListener
 from coldseal.gateway.sources.sessions import SessionStore
@@ -80,8 +81,11 @@ def run(config: GatewayConfig, arguments: Sequence[str]) -> int:
         try:
             runner.run(_run_until_signal(config, arguments))
         except ExceptionGroup as group:
-            _log.emit(events.GATEWAY_FAILED, error=repr(group.exceptions[0]))
-            raise group.exceptions[0] from group
+            cause: Exception = group
+            while isinstance(cause, ExceptionGroup):
+                cause = cause.exceptions[0]
+            _log.emit(events.GATEWAY_FAILED, error=repr(cause))
+            raise cause from group
         except StoreDamagedError as error:
             _log.emit(events.STORE_DAMAGED, error=str(error))
             raise
@@ -129,7 +133,7 @@ class Gateway:
         )
         self._journal = Journal(
             log,
-            Sealer(log.chain, keys, is_each_signed=is_each_signed, bench=self._bench),
+            Sealer(keys, is_each_signed=is_each_signed, bench=self._bench),
             clock,
             checkpoint_entries=config.checkpoint.entries,
             checkpoint_seconds=config.checkpoint.seconds,
@@ -138,12 +142,17 @@ class Gateway:
         self._redelivery = _known_messages(log, max(REDELIVERY_WINDOW, 2 * config.mqtt.receive_maximum))
         progress = Progress("acknowledgements", config.http.stalled_after_s)
         tally = Tally(self._metrics, progress)
+        floods = Floods(config.pipeline.rejected_per_minute)
         self.pipeline = Pipeline(
+            preparation=Preparation(
+                redelivery=self._redelivery,
+                rejections=Rejections(floods, self._journal, self._metrics),
+                journal=self._journal,
+                evaluate=nothing_to_evaluate,
+                tally=tally,
+            ),
             journal=self._journal,
-            redelivery=self._redelivery,
-            rejections=Rejections(Floods(config.pipeline.rejected_per_minute), self._journal, self._metrics),
             clock=clock,
-            evaluate=nothing_to_evaluate,
             tally=tally,
             max_pending=config.pipeline.max_pending,
             window_s=config.store.commit_window_ms / 1000,
@@ -282,7 +291,7 @@ class Gateway:
     async def _record_own(self, kind: str, data: dict[str, canonical.Value]) -> None:
         """Seal an entry of the log's own, with a checkpoint over it."""
         draft = self._journal.draft(kind, canonical.encode(data), self._clock.now())
-        await self._journal.fix(self._redelivery, [draft])
+        await self._journal.append([draft], self._redelivery.snapshot)
 
 
 def open_keys(config: GatewayConfig) -> Keys:

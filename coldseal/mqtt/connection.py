@@ -145,8 +145,6 @@ class Connection:
         """Take bytes from the client."""
         if self._state is State.CLOSED:
             return
-        notes = self.broker.notes
-        count = notes.count
         self.broker.now = now
         if self.dialogue is not None:  # until then the connect timeout runs on
             self._heard_at = now
@@ -158,8 +156,6 @@ class Connection:
                     self._take(packet)
         except ProtocolError as error:
             self._fail(error)
-        if notes.count != count:
-            self.hold()
 
     def admit(self, identity: Identity, rights: Rights, fresh_id: str, now: float) -> None:
         """Let the client in as ``identity``; ``fresh_id`` names its session where it named none."""
@@ -170,6 +166,8 @@ class Connection:
         refusal = self.broker.admit(self, self._connect, identity, rights, fresh_id)
         if refusal is not None:
             self.refuse(refusal)
+        elif self.broker.notes.count != count:
+            self.hold()
         self._connect = None
         early, self._early = self._early, []
         try:
@@ -177,8 +175,6 @@ class Connection:
                 self._take(packet)
         except ProtocolError as error:
             self._fail(error)
-        if self.broker.notes.count != count:
-            self.hold()
 
     def open(self, session: Session, rights: Rights, connect: Connect, answer: ConnAck) -> None:
         """The broker has found the session: answer CONNECT and go on where the session stood."""
@@ -308,7 +304,10 @@ class Connection:
         elif self.dialogue is None:
             self._early.append(packet)
         else:
+            count = self.broker.notes.count
             self.dialogue.take(packet)
+            if self.broker.notes.count != count:
+                self.hold()
 
     def _ask(self, connect: Connect) -> None:
         """Ask the shell who this is."""

@@ -136,6 +136,7 @@ class Inbound:
             and not connection.is_closed
         ):
             self.retry.append(received)
+            connection.wake()
             return
         received.answer = answer
         received.text = text

@@ -147,14 +147,14 @@ def test_a_gateway_that_never_delivered_exports_what_its_own_checkpoint_covers(
 async def _seal_two(config: GatewayConfig, key: bytes) -> None:
     """Seal two entries and a checkpoint without a gateway."""
     log, keys = open_log(config, key, 1_800_000_000_000), open_keys(config)
-    sealer = Sealer(log.chain, keys, is_each_signed=True, bench=None)
+    sealer = Sealer(keys, is_each_signed=True, bench=None)
     moment = "2026-01-01T00:00:00.000Z"
     drafts = [
         Draft("genesis", moment, TQ, b"{}", b'{"mode":"record"}'),
         Draft("boot", moment, TQ, b"{}", b"{}"),
     ]
-    entries = await sealer.seal(drafts)
-    await log.commit(Group(entries=entries, chain=sealer.chain, checkpoint=sealer.checkpoint()))
+    entries, chain = await sealer.seal(log.chain, drafts)
+    await log.commit(Group(entries=entries, chain=chain, checkpoint=sealer.checkpoint(chain)))
     await log.close()
 
 

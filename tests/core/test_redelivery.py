@@ -33,14 +33,40 @@ def test_only_the_window_is_remembered() -> None:
     assert [found.is_known("a", key) for key in "123"] == [False, True, True]
 
 
-def test_what_could_not_be_sealed_is_forgotten() -> None:
-    """Its redelivery is then new."""
+def test_what_could_not_be_sealed_is_forgotten_with_its_sequence() -> None:
+    """Its redelivery is then new, and no step back."""
     found = Redelivery(2)
-    found.forget("a", "1")
-    found.remember("a", "1")
-    found.forget("a", "2")
-    found.forget("a", "1")
-    assert not found.is_known("a", "1")
+    found.forget("a", "1", None)
+    assert found.latest("a") is None
+    before = []
+    for seq in (1, 2):
+        before.append(found.latest("a"))
+        found.remember("a", str(seq))
+        assert not found.goes_back("a", "x", seq)
+    found.forget("a", "other", None)
+    for seq in (2, 1):
+        found.forget("a", str(seq), before.pop())
+        assert not found.is_known("a", str(seq))
+        assert not found.goes_back("a", "x", seq)
+        found.forget("a", str(seq), None)
+    assert found.snapshot() == b"a\tx\t1"
+
+
+def test_a_snapshot_leaves_out_what_is_not_sealed_yet() -> None:
+    """After a crash its redelivery is new: acknowledging it as known would lose it."""
+    found = Redelivery(8)
+    unsealed = []
+    for seq in range(1, 5):
+        latest = found.latest("a")
+        found.remember("a", str(seq))
+        found.goes_back("a", "x", seq)
+        if seq > 2:
+            unsealed.append(("a", str(seq), latest))
+    found.remember("b", "1")
+    again = Redelivery.restore(found.snapshot(unsealed), window=8)
+    assert [again.is_known("a", str(seq)) for seq in range(1, 5)] == [True, True, False, False]
+    assert again.latest("a") == ("x", 2)
+    assert again.is_known("b", "1")
 
 
 def test_a_sequence_that_falls_back_is_noticed_within_one_run_of_the_device() -> None:

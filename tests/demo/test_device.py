@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import msgspec
 import pytest
@@ -71,6 +71,17 @@ class Inlet:
         self.others: list[Packet] = []
         self.gone = asyncio.Event()
         self.first_bytes = b""
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def hang(self) -> None:
+        """Read no more, and so answer nothing."""
+        for writer in self._writers:
+            cast("asyncio.ReadTransport", writer.transport).pause_reading()
+
+    def cut(self) -> None:
+        """Break all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     @contextlib.asynccontextmanager
     async def open(self, context: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[int]:
@@ -94,6 +105,7 @@ class Inlet:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext | None
     ) -> None:
         decoder = Decoder(65_536)
+        self._writers.append(writer)
         with contextlib.suppress(OSError):
             if context is not None:
                 await writer.start_tls(context)
@@ -407,26 +419,69 @@ async def test_a_stopped_sensor_without_readings_ends_at_once() -> None:
     assert reports.answers == []
 
 
+async def test_a_sensor_can_be_ended_while_it_connects(tmp_path: Path) -> None:
+    """A TLS handshake that hangs does not hold up the end of the program."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        await reader.read(-1)
+        writer.close()
+
+    client, _ = contexts(tmp_path)
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    async with server:
+        device, _ = device_at(post_at(server.sockets[0].getsockname()[1], context=client), 1)
+        task = asyncio.create_task(device.run())
+        await until(lambda: bool(connections))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.gather(*(writer.wait_closed() for writer in connections), return_exceptions=True)
+    assert not device.is_connected
+
+
+async def test_a_gateway_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """The farewell is short: after a second the connection is cut."""
+    client, server = contexts(tmp_path)
+    inlet = Inlet()
+    async with inlet.open(server) as port:
+        device, _ = device_at(post_at(port, interval_s=60.0, context=client), 1)
+        task = asyncio.create_task(device.run())
+        await until(lambda: device.is_connected)
+        inlet.hang()
+        async with asyncio.timeout(PATIENCE_S):
+            device.stop()
+            await task
+        inlet.cut()
+
+
+def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Make a development CA and the contexts of a sensor and its gateway."""
+    now = datetime.fromtimestamp(Clock().now().t_ms // 1000, UTC)
+    authority = create_authority(folder / "ca", now=now)
+    root = folder / "ca" / "root.pem"
+    own, gateway = (
+        authority.issue(*who, now=now) for who in (("device", "sensor-1"), ("gateway", "localhost"))
+    )
+    return (
+        client_context(own, own.with_suffix(".key"), root),
+        server_context(gateway, gateway.with_suffix(".key"), root),
+    )
+
+
 async def test_it_shows_its_certificate_and_checks_the_gateways(tmp_path: Path) -> None:
     """TLS 1.3 both ways with the development CA; another CA's gateway gets no reading."""
-    now = datetime.fromtimestamp(Clock().now().t_ms // 1000, UTC)
-    ours = create_authority(tmp_path / "ours", now=now)
-    theirs = create_authority(tmp_path / "theirs", now=now)
-    own = ours.issue("device", "sensor-1", now=now)
-    root = tmp_path / "ours" / "root.pem"
-    context = client_context(own, own.with_suffix(".key"), root)
-    good, bad = (
-        server_context(leaf, leaf.with_suffix(".key"), root)
-        for leaf in (authority.issue("gateway", "localhost", now=now) for authority in (ours, theirs))
-    )
+    client, good = contexts(tmp_path / "ours")
+    _, bad = contexts(tmp_path / "theirs")
     inlet = Inlet()
     async with inlet.open(good) as port:
-        device, reports = device_at(post_at(port, context=context), 10)
+        device, reports = device_at(post_at(port, context=client), 10)
         await run(device)
     assert sorted(reports.seqs) == list(range(1, device.taken + 1))
     stranger = Inlet()
     async with stranger.open(bad) as port:
-        device, _ = device_at(replace(post_at(port), context=context), 1)
+        device, _ = device_at(post_at(port, context=client), 1)
         task = asyncio.create_task(device.run())
         await until(lambda: bool(device.last_fault))
         task.cancel()

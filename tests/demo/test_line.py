@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from coldseal.demo.line import Line
+from tests.waiting import until
 
 
 @asynccontextmanager
@@ -84,8 +85,4 @@ async def test_connections_are_forgotten_when_they_end() -> None:
     async with echo() as port, Line(port) as line:
         for _ in range(3):
             assert await ask(line, b"x") == b"x"
-        for _ in range(500):
-            if not line._writers:
-                break
-            await asyncio.sleep(0.01)
-        assert not line._writers
+        await until(lambda: not line._writers)

@@ -14,6 +14,7 @@ import pytest
 from coldseal.demo.programs import Program, free_ports, prepare, run_command
 from coldseal.demo.site import ORIGIN, Site, prepare_site, read_service
 from coldseal.errors import OperatorError, UnavailableError
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -35,14 +36,12 @@ def group_of(program: Program) -> int:
     return program._process.pid
 
 
-async def is_gone(group: int) -> bool:
+def is_gone(group: int) -> bool:
     """Whether no process of a group is left; the system may take a moment to clear away its members."""
-    for _ in range(500):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        await asyncio.sleep(0.01)
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
     return False
 
 
@@ -64,12 +63,12 @@ async def test_a_program_lives_as_long_as_its_block(site: Site, http: aiohttp.Cl
         assert not service.has_ended()
         await service.kill()
         assert service.has_ended()
-        assert await is_gone(first)
+        await until(lambda: is_gone(first))
         await service.start()
         await service.ready(http, within_s=20)
         second = group_of(service)
         assert second != first
-    assert await is_gone(second)
+    await until(lambda: is_gone(second))
     held, summary = read_service(site)
     assert held.leaves == ()
     assert summary.size == 0
@@ -107,7 +106,7 @@ async def test_an_interrupted_stop_still_leaves_nothing(site: Site, http: aiohtt
     stopping.cancel()
     await asyncio.gather(stopping, return_exceptions=True)
     await service.kill()
-    assert await is_gone(group_of(service))
+    await until(lambda: is_gone(group_of(service)))
 
 
 async def test_stopping_what_was_never_started_is_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from coldseal.core.redelivery import Redelivery
 from coldseal.gateway.clock import Clock, KernelClock, Stamp
 from coldseal.gateway.message import Message, Outcome
 from coldseal.gateway.pipeline import Pipeline
+from coldseal.gateway.preparation import Preparation
 from coldseal.gateway.rejections import Rejections
 from coldseal.gateway.store.journal import Journal
 from coldseal.gateway.store.log import Limits, Log
@@ -152,19 +153,24 @@ async def open_parts(
         redelivery.replay(parse_entry(raw))
     journal = Journal(
         log,
-        Sealer(log.chain, KEYS, is_each_signed=mode == "record", bench=bench),
+        Sealer(KEYS, is_each_signed=mode == "record", bench=bench),
         clock,
         checkpoint_entries=checkpoint_entries,
         checkpoint_seconds=60,
         snapshot_entries=snapshot_entries,
     )
+    tally = Tally(metrics, Progress("acknowledgements", 10))
     pipeline = Pipeline(
+        preparation=Preparation(
+            redelivery=redelivery,
+            rejections=Rejections(Floods(per_minute), journal, metrics),
+            journal=journal,
+            evaluate=no_rules,
+            tally=tally,
+        ),
         journal=journal,
-        redelivery=redelivery,
-        rejections=Rejections(Floods(per_minute), journal, metrics),
         clock=clock,
-        evaluate=no_rules,
-        tally=Tally(metrics, Progress("acknowledgements", 10)),
+        tally=tally,
         max_pending=max_pending,
     )
     try:

@@ -12,11 +12,14 @@ from coldseal.core.log.checkpoint import open_checkpoint
 from coldseal.core.log.evidence import Policy, examine, judge
 from coldseal.core.log.merkle import CompactRange
 from coldseal.core.log.record import frame
+from coldseal.errors import UnavailableError
 from coldseal.gateway.message import Outcome
-from coldseal.gateway.store.log import Limits
+from coldseal.gateway.store.log import Group, StoreFailedError
 from coldseal.gateway.store.sealing import SigningBench
+from coldseal.gateway.store.space import Limits
 from coldseal.signing.keys import write_private_key
 from tests.gateway.parts import KEYS, ORIGIN, Answers, Hands, Parts, digest, open_parts, payload
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -298,7 +301,127 @@ async def test_a_segment_ends_with_an_entry_and_a_checkpoint(tmp_path: Path) -> 
             {"first": 6, "last": 11, "reason": "entries"},
         ]
         assert [found.size for found in parts.log.reader.checkpoints(0, 100)] == [6, 12]
+        assert parts.log.segment_first == 12
         assert faults_of(parts) == ["tail-not-anchored"]
+
+
+async def test_a_segment_ends_with_the_day(tmp_path: Path) -> None:
+    """Within a tick of midnight, also when nothing comes in; an empty segment goes on."""
+    hands, answers = Hands(), Answers()
+    async with open_parts(tmp_path, hands) as parts:
+        running = asyncio.create_task(parts.pipeline.run())
+        hands.pass_ms(86_400_000)
+        parts.pipeline.tick()
+        parts.pipeline.submit(answers.to("x", payload(1), hands=hands))
+        await answers.reach(1)
+        assert parts.log.segment_first in {0, 2}
+        hands.pass_ms(86_400_000)
+        parts.pipeline.tick()
+        await until(lambda: parts.log.segment_first > 0)
+        parts.pipeline.stop()
+        await running
+        reasons = [entry.data["reason"] for entry in parts.entries("segment")]
+    assert set(reasons) == {"day"}
+
+
+async def test_when_a_commit_fails_what_was_sealed_behind_it_is_given_back_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing may be chained to what is not on disk; afterwards everything is sealed, once and in order."""
+    hands, answers = Hands(), Answers()
+    async with open_parts(tmp_path, hands) as parts:
+        commit, failures = parts.log.commit, iter([UnavailableError("the log", "planted")])
+
+        async def fail_once(group: Group, *, is_own: bool = False) -> None:
+            await asyncio.sleep(0.01)  # the next group is sealed meanwhile
+            for error in failures:
+                raise error
+            await commit(group, is_own=is_own)
+
+        monkeypatch.setattr(parts.log, "commit", fail_once)
+        running = asyncio.create_task(parts.pipeline.run())
+        parts.pipeline.record("heartbeat", b"{}")
+        for number in range(600):
+            parts.pipeline.submit(answers.to(str(number), payload(number), hands=hands))
+        await answers.reach(600)
+        busy = [name for name, outcome in answers.outcomes if outcome is BUSY]
+        assert len(busy) >= 256
+        for name in busy:
+            parts.pipeline.submit(answers.to(name, payload(int(name)), hands=hands))
+        parts.pipeline.stop()
+        await running
+        readings = parts.entries("reading")
+        assert {entry.src["seq"] for entry in readings} == set(range(600))
+        assert len(readings) == 600
+        assert len(parts.entries("heartbeat")) == 1
+        assert faults_of(parts) == ["tail-not-anchored"]
+    assert [name for name, outcome in answers.outcomes if outcome is SEALED] == [
+        *(str(number) for number in range(600) if str(number) not in busy),
+        *busy,
+    ]
+
+
+async def test_a_crash_right_after_a_snapshot_loses_no_message_that_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot knows only what is sealed: the others' redeliveries are new."""
+    hands, answers = Hands(), Answers()
+    sent = [(str(turn), payload(turn), f"dev-{place}") for turn in range(60) for place in range(10)]
+    async with open_parts(tmp_path, hands, snapshot_entries=1) as parts:
+        commit, turns = parts.log.commit, iter(range(1))
+
+        async def commit_once(group: Group, *, is_own: bool = False) -> None:
+            for _ in turns:
+                await commit(group, is_own=is_own)
+                return
+            raise StoreFailedError("planted: the power is gone")
+
+        monkeypatch.setattr(parts.log, "commit", commit_once)
+        for name, found, device in sent:
+            parts.pipeline.submit(answers.to(name, found, hands=hands, device=device))
+        with pytest.raises(ExceptionGroup):
+            await parts.pipeline.run()
+        sealed = len(answers.given)
+        assert 0 < sealed < len(sent)
+    async with open_parts(tmp_path, hands) as parts:
+        assert parts.log.snapshot is not None
+        for _, found, device in sent:
+            parts.pipeline.submit(answers.to("again", found, hands=hands, device=device, redelivered=True))
+        await parts.settle()
+        readings = parts.entries("reading")
+    assert [(entry.src["seq"], entry.src["dev"]) for entry in readings] == [
+        (int(name), device) for name, _, device in sent
+    ]
+    assert [entry for entry in readings if "flags" in entry.data] == []
+    again = [outcome for name, outcome in answers.outcomes if name == "again"]
+    assert again == [DUPLICATE] * sealed + [SEALED] * (len(sent) - sealed)
+
+
+async def test_where_the_next_segment_cannot_be_begun_the_log_goes_on_in_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was committed is answered all the same; a later group tries again."""
+    hands, answers = Hands(), Answers()
+    async with open_parts(
+        tmp_path, hands, limits=Limits(limit_mb=64, reserve_mb=1, segment_entries=5)
+    ) as parts:
+        roll, failures = parts.log.roll, iter([UnavailableError("the log", "planted")])
+
+        async def fail_once(now_ms: int) -> None:
+            for error in failures:
+                raise error
+            await roll(now_ms)
+
+        monkeypatch.setattr(parts.log, "roll", fail_once)
+        running = asyncio.create_task(parts.pipeline.run())
+        for number in range(8):
+            parts.pipeline.submit(answers.to("x", payload(number), hands=hands))
+            await answers.reach(number + 1)
+        parts.pipeline.stop()
+        await running
+        assert [entry.seq for entry in parts.entries("segment")][:2] == [5, 7]
+        assert parts.log.segment_first >= 8
+        assert faults_of(parts) in ([], ["tail-not-anchored"])
 
 
 async def test_a_source_is_told_when_too_much_waits(tmp_path: Path) -> None:

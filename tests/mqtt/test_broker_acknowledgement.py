@@ -408,7 +408,6 @@ class TestHolding:
         new = hub.admitted(clean=False, properties=KEPT)
         new.send(message(qos=2, dup=True))
         new.only(PubRec)
-        changes = hub.broker.take_changes()
         new.send(PubRel(1))
         changes = hub.broker.take_changes()
         assert changes is not None
@@ -416,3 +415,12 @@ class TestHolding:
         assert new.take() == []
         hub.broker.confirm(changes.group)
         assert [type(packet) for packet in new.take()] == [PubComp, PubComp]
+
+    def test_a_farewell_does_not_let_an_answer_out_early(self) -> None:
+        """SUBSCRIBE and DISCONNECT in one chunk: SUBACK still waits."""
+        hub = Hub()
+        wire = hub.admitted(properties=KEPT)
+        wire.send(Subscribe(1, (Subscription("a"),)), Disconnect())
+        assert wire.take() == []
+        hub.save()
+        wire.only(SubAck)

@@ -16,6 +16,7 @@ from coldseal.core.log.merkle import CompactRange
 from coldseal.core.log.record import Chain, frame, key_id
 from tests.core.log.test_evidence import ORIGIN, TQ, make_note, sign, signers, spki
 from tests.project.tree import ROOT, Block, blocks, documents
+from tools import index
 
 ADR = sorted((ROOT / "docs" / "adr").glob("*.md"))
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -116,9 +117,29 @@ def test_a_decision_record_is_short_and_whole(record: Path) -> None:
         assert part in text, part
 
 
-def test_decision_records_are_numbered_without_gaps() -> None:
-    """A number names one record for ever."""
-    assert [path.name[:4] for path in ADR] == [f"{number:04}" for number in range(len(ADR))]
+def test_a_number_names_one_decision_record() -> None:
+    """Two records with one number could not be told apart in a text."""
+    numbers = [path.name[:4] for path in ADR]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_the_index_lists_what_is_there() -> None:
+    """Every specification and every decision, by its own title; `make docs` writes the lists."""
+    text = index.INDEX.read_text(encoding="utf-8")
+    assert index.with_lists(text, index.DOCS) == text
+
+
+def test_an_index_without_its_markers_is_refused(tmp_path: Path) -> None:
+    """Nothing is written where nobody would find it."""
+    with pytest.raises(ValueError, match="no markers for specifications"):
+        index.with_lists("# Documents\n", tmp_path)
+
+
+def test_a_document_without_a_title_is_refused(tmp_path: Path) -> None:
+    """A list of nothing would be shown otherwise."""
+    (tmp_path / "page.md").write_text("text\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="does not begin with a title"):
+        index.title(tmp_path / "page.md")
 
 
 def test_every_document_can_be_found() -> None:

@@ -99,6 +99,8 @@ class Link(asyncio.Protocol):
                 return
         if self.connection.is_closed and not self.connection.is_held:
             self._transport.close()
+        elif self.connection.is_loaded:
+            self.pause()
 
     def pause(self) -> None:
         """Read no more for now."""

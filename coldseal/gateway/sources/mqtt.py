@@ -106,6 +106,7 @@ class MqttListener:
         self._links: dict[Connection, Link] = {}
         self._held: set[Connection] = set()
         self._topics: dict[tuple[str, str], str] = {}
+        self._is_stopping = False
         self._ticking: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
         self._epoch = 0.0
@@ -120,7 +121,7 @@ class MqttListener:
     @property
     def is_full(self) -> bool:
         """Whether links should stop reading."""
-        return self._intake.is_full
+        return self._is_stopping or self._intake.is_full
 
     @property
     def port(self) -> int:
@@ -151,6 +152,15 @@ class MqttListener:
         kept = await self._writer.load()
         if kept is not None:
             self.broker.restore(kept.sessions, kept.items, kept.retained, self.now())
+        try:
+            self._open_doors()
+        except OperatorError:
+            await self.stop()
+            raise
+        self._tick()
+
+    def _open_doors(self) -> None:
+        """Open what the configuration names."""
         config = self._config
         if config.listen is not None and config.certificate is not None and config.key is not None:
             self._context = contexts.server_context(
@@ -163,7 +173,6 @@ class MqttListener:
             self._open("tls", config.listen, self._context)
         if config.plain_listen is not None:
             self._open("plain", config.plain_listen, None)
-        self._tick()
 
     def _open(self, name: str, address: Address, context: ssl.SSLContext | None) -> None:
         """Open one door."""
@@ -186,6 +195,7 @@ class MqttListener:
         The intake must still run: what it has not acknowledged after some seconds is not answered here; its
         senders send it again.
         """
+        self._is_stopping = True
         for door in self._doors.values():
             await door.close()
         for link in self._links.values():

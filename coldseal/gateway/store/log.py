@@ -137,6 +137,16 @@ class Log:
         return self._segment.first
 
     @property
+    def segment_day(self) -> int:
+        """The UTC day that it was begun on, in days since 1970."""
+        return self._day
+
+    @property
+    def segment_entries(self) -> int:
+        """Entries that a segment holds at most."""
+        return self._limits.segment_entries
+
+    @property
     def snapshot(self) -> bytes | None:
         """The newest snapshot that opening found; None if there is none."""
         return None if self._snapshot is None else self._snapshot.value

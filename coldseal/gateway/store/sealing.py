@@ -66,42 +66,36 @@ class Keys(msgspec.Struct, frozen=True):
 
 
 class Sealer:
-    """Seals drafts onto a chain.
+    """Seals drafts onto a chain; keeps none.
 
     Args:
-        chain: the chain as it stands on disk.
         keys: the log's signing keys.
         is_each_signed: a signature for each entry; if not, one by the record key on each group's checkpoint.
         bench: the process beside, for large groups; None signs all within this one.
     """
 
-    def __init__(self, chain: Chain, keys: Keys, *, is_each_signed: bool, bench: SigningBench | None) -> None:
+    def __init__(self, keys: Keys, *, is_each_signed: bool, bench: SigningBench | None) -> None:
         """Take the parts; nothing is signed yet."""
-        self.chain = chain
         self.is_each_signed = is_each_signed
         self._keys = keys
         self._bench = bench
 
-    async def seal(self, drafts: Sequence[Draft]) -> list[bytes]:
-        """Seal drafts in order and move the chain on.
-
-        Returns:
-            One entry for each draft.
-        """
+    async def seal(self, chain: Chain, drafts: Sequence[Draft]) -> tuple[list[bytes], Chain]:
+        """Seal drafts in order; gives one entry for each, and the chain behind them."""
+        if not drafts:
+            return [], chain
         if self.is_each_signed and self._bench is not None and len(drafts) > INLINE_LIMIT:
-            entries, self.chain = await self._bench.seal(self.chain, drafts)
-            return entries
-        chain = self.chain.copy()
-        entries = seal_drafts(chain, drafts, self._keys.record.sign if self.is_each_signed else None)
-        self.chain = chain
-        return entries
+            return await self._bench.seal(chain, drafts)
+        tip = chain.copy()
+        sign = self._keys.record.sign if self.is_each_signed else None
+        return seal_drafts(tip, drafts, sign), tip
 
-    def checkpoint(self) -> bytes:
+    def checkpoint(self, chain: Chain) -> bytes:
         """Sign the chain as it stands, as a C2SP signed note.
 
         Signed by both checkpoint keys and, where entries carry no signature, by the record key too.
         """
-        chain, keys = self.chain, self._keys
+        keys = self._keys
         found = Checkpoint(chain.log, chain.size, chain.tree.root())
         text = found.text()
         lines: list[NoteSignature] = [

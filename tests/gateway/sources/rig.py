@@ -10,9 +10,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 import argon2
 
@@ -53,6 +53,8 @@ from coldseal.settings import Address
 
 if TYPE_CHECKING:
     import ssl
+
+    from coldseal.identity.peer import Role
 
 SITE = "lab"
 PASSWORD = b"a password for tests"
@@ -155,6 +157,19 @@ class Peer:
         self._writer.transport.abort()
         with suppress(OSError):
             await self._writer.wait_closed()
+
+    def server_certificate(self) -> bytes:
+        """Give the certificate that the listener showed, as DER."""
+        secured: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
+        return secured.getpeercert(binary_form=True) or b""
+
+    def stop_reading(self) -> None:
+        """Leave what comes in the socket."""
+        cast("asyncio.ReadTransport", self._writer.transport).pause_reading()
+
+    def start_reading(self) -> None:
+        """Read again."""
+        cast("asyncio.ReadTransport", self._writer.transport).resume_reading()
 
     def send(self, *packets: Packet) -> None:
         """Send packets in one write."""
@@ -350,6 +365,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         """Make all of it; the hashes are cheap, because many tests log in."""
         self.folder = folder
+        self._lists = 0
         self.now = datetime.fromtimestamp(Clock().now().t_ms / 1000, UTC)
         self.authority: Authority = create_authority(folder / "ca", now=self.now)
         self.gateway = self.authority.issue("gateway", "gw-1", now=self.now)
@@ -378,10 +394,29 @@ class Site:
         settings.update(changes)
         return Mqtt(**settings)  # type: ignore[arg-type] # named settings of any type
 
-    def device(self, name: str, role: str = "device") -> ssl.SSLContext:
+    def device(self, name: str, role: Role = "device") -> ssl.SSLContext:
         """Make the TLS context of a client with a certificate of its own."""
-        certificate = self.authority.issue(role, name, now=self.now)  # type: ignore[arg-type] # a role
+        certificate = self.certificate(name, role)
         return client_context(certificate, certificate.with_suffix(".key"), self.trust)
+
+    def certificate(self, name: str, role: Role = "device") -> Path:
+        """Give a client's certificate, made at its first use."""
+        path = self.folder / "ca" / role / f"{name}.pem"
+        return path if path.exists() else self.authority.issue(role, name, now=self.now)
+
+    def renew_gateway(self) -> None:
+        """Give the gateway a new certificate in the same place."""
+        self.authority.renew(self.gateway, now=self.now)
+
+    def crl(self) -> Path:
+        """Give the revocation list, made at its first use."""
+        return self.revoke()
+
+    def revoke(self, *names: str) -> Path:
+        """Revoke devices; each list is later than the last."""
+        self._lists += 1
+        when = self.now - timedelta(minutes=4) + timedelta(seconds=self._lists)
+        return self.authority.revoke([self.certificate(name) for name in names], now=when)
 
 
 @asynccontextmanager

@@ -1,0 +1,138 @@
+"""From a message to what will be sealed for it: decode → validate → evaluate.
+
+Promise: a message that was sealed before is known again, one that cannot be taken becomes a rejection, and
+every other one a reading with the digits its sensor sent. In doubt a message is new. Seals nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from coldseal.core.coldchain.reading import FLAG_SEQUENCE, encode_reading, encode_source
+from coldseal.core.redelivery import Latest, Redelivery
+from coldseal.errors import InputError
+from coldseal.gateway.message import Message, Outcome
+from coldseal.gateway.sources.decode import Decoded, decode, sensor_of
+from coldseal.gateway.store.sealing import Draft
+
+if TYPE_CHECKING:
+    from coldseal.gateway.clock import Stamp
+    from coldseal.gateway.rejections import Rejections
+    from coldseal.gateway.store.journal import Journal
+    from coldseal.gateway.tally import Tally
+
+Evaluate = Callable[[str, str, Decoded], tuple[Sequence[str], Sequence[Draft]]]
+"""Given device, sensor and what was measured: flags for the reading, and entries to seal right behind it."""
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """A message on its way: what to seal for it, and what to answer once that is on disk.
+
+    Args:
+        message: the message.
+        outcome: what its sender will be told.
+        drafts: what to seal for it; none for a duplicate, or for what is no record.
+        reason: the outcome in words; empty when all is well.
+        key: by which its redelivery will be known.
+        latest: the device's run and sequence before it.
+        is_counted: it has no entry of its own, and is answered with the one that counts it.
+    """
+
+    message: Message
+    outcome: Outcome
+    drafts: tuple[Draft, ...] = ()
+    reason: str = ""
+    key: str = ""
+    latest: Latest | None = None
+    is_counted: bool = False
+
+
+class Preparation:
+    """Prepares one message after the other, in the order in which they came.
+
+    Args:
+        redelivery: knows what was sealed lately.
+        rejections: makes the entries of what is not taken.
+        journal: stamps drafts.
+        evaluate: decides what a reading means for its product.
+        tally: notes when each sensor was heard.
+    """
+
+    def __init__(
+        self,
+        *,
+        redelivery: Redelivery,
+        rejections: Rejections,
+        journal: Journal,
+        evaluate: Evaluate,
+        tally: Tally,
+    ) -> None:
+        """Take the parts."""
+        self._redelivery, self._rejections, self._journal = redelivery, rejections, journal
+        self._evaluate, self._tally = evaluate, tally
+
+    def prepare(self, message: Message) -> Item:
+        """Decode, validate and evaluate a message."""
+        digest = hashlib.sha256(message.payload).hexdigest()
+        if message.refused:
+            return self._reject(message, digest, Outcome.REFUSED, message.refused, "the topic is not granted")
+        sensor = sensor_of(message.topic)
+        if sensor is None:  # not a record of the cold chain: passed on to subscribers, not sealed
+            return Item(message, Outcome.SEALED)
+        try:
+            decoded = decode(message.payload, received_ms=message.received.t_ms)
+        except InputError as error:
+            return self._reject(message, digest, Outcome.REJECTED, "payload", str(error))
+        has_name = decoded.seq is not None
+        key = Redelivery.key(digest, None if has_name else message.packet_id)
+        if (has_name or message.redelivered) and self._redelivery.is_known(message.device, key):
+            return Item(message, Outcome.DUPLICATE)
+        latest = self._redelivery.latest(message.device)
+        self._redelivery.remember(message.device, key)
+        self._tally.heard(message.topic, message.received.t_ms)
+        flags, effects = self._evaluate(message.device, sensor, decoded)
+        if decoded.seq is not None and self._redelivery.goes_back(message.device, decoded.boot, decoded.seq):
+            flags = (*flags, FLAG_SEQUENCE)
+        data = encode_reading(sensor, decoded.quantities, flags)
+        source = encode_source(
+            message.device,
+            message.fingerprint,
+            digest,
+            seq=decoded.seq,
+            boot=decoded.boot,
+            taken_at=decoded.taken_at,
+            packet_id=message.packet_id,
+        )
+        draft = self._journal.draft("reading", data, message.received, source)
+        return Item(message, Outcome.SEALED, (draft, *effects), key=key, latest=latest)
+
+    def _reject(self, message: Message, digest: str, outcome: Outcome, reason: str, detail: str) -> Item:
+        """Seal that a message was not taken, once for each delivery that the sender knows of."""
+        key = Redelivery.key(digest, message.packet_id)
+        if message.redelivered and self._redelivery.is_known(message.device, key):
+            return Item(message, outcome, reason=detail)
+        draft = self._rejections.draft(message, digest, reason, detail)
+        if draft is None:  # over the rate: answered when the entry that counts it is on disk
+            return Item(message, outcome, reason=detail, is_counted=True)
+        if message.packet_id is not None:
+            self._redelivery.remember(message.device, key)
+        return Item(message, outcome, (draft,), detail, key, self._redelivery.latest(message.device))
+
+    def counted(self, now: Stamp) -> list[Draft]:
+        """Give one entry for each device whose rejections were only counted since the last call."""
+        return list(self._rejections.counted(now))
+
+    def forget(self, items: Sequence[Item]) -> None:
+        """Take back, newest first, what could not be sealed after all."""
+        for item in reversed(items):
+            if item.drafts:
+                self._redelivery.forget(item.message.device, item.key, item.latest)
+
+    def snapshot(self, waiting: Sequence[Item]) -> bytes:
+        """Write down which messages are sealed: all that are known, but for those that wait."""
+        unsealed = (item for item in waiting if item.drafts)
+        return self._redelivery.snapshot((item.message.device, item.key, item.latest) for item in unsealed)
