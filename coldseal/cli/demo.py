@@ -92,10 +92,9 @@ def _play(folder: Path, seconds: float, sensors: int, *, plain: bool, as_json: b
     )
 
     async def run() -> "Verdict":
-        task = asyncio.current_task()
-        if task is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await play(Plan(folder, seconds, sensors), board)
+        playing = asyncio.ensure_future(play(Plan(folder, seconds, sensors), board))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+        return await playing
 
     with board:
         try:

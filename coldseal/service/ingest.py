@@ -161,13 +161,8 @@ class Ingest:
         receipt = Receipted(checkpoint.size, now, checkpoint.root, add_signature(batch.note, line))
         await self._ledger.append(log.origin, accepted, receipt, refuted, is_verified=self._is_verified_first)
         self._metrics.entries.inc(accepted.count)
-        _log.emit(
-            events.BATCH_STORED,
-            origin=log.origin,
-            first=accepted.first,
-            size=checkpoint.size,
-            entries=accepted.count,
-        )
+        first, count = accepted.first, accepted.count
+        _log.emit(events.BATCH_STORED, origin=log.origin, first=first, size=receipt.size, entries=count)
         if self._is_verified_first:
             self._metrics.verified.inc(accepted.count - len(refuted))
             self._verifier.report(log.origin, refuted)

@@ -80,7 +80,7 @@ class PeerProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Put the caller into the new request's scope."""
         super().on_message_begin()
-        self.scope["extensions"] = {"coldseal.certificate": self._certificate}  # type: ignore[dict-item] # ours
+        self.scope["extensions"] = {"coldseal.certificate": self._certificate}  # type: ignore[dict-item] # our own
         self._is_in_head = True
         self._head_bytes = 0
         self._end_deadline()

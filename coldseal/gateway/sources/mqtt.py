@@ -369,10 +369,9 @@ class MqttListener:
         """A group of changes is durable: what waited for it may leave."""
         self._report.saved()
         self.broker.confirm(group)
-        if self._held:
-            held, self._held = self._held, set()
-            self.broker.ready += held
-            self._wake()
+        held, self._held = self._held, set()
+        self.broker.ready += held
+        self._wake()  # more may have changed meanwhile
 
     def _tick(self) -> None:
         """Come back in a second."""

@@ -7,7 +7,7 @@ key. The WAL is never copied into the file unasked, not even by closing: its own
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -72,7 +72,7 @@ class StoreFullError(UnavailableError):
 
 
 def open_database(
-    path: Path, key: bytes, *, readonly: bool = False, schema: str = "", vfs: str = ""
+    path: Path, key: bytes, *, readonly: bool = False, is_final: bool = False, schema: str = "", vfs: str = ""
 ) -> Connection:
     """Open, or create, one encrypted database.
 
@@ -80,6 +80,7 @@ def open_database(
         path: the database file; its directory must exist.
         key: 32 raw bytes; no key derivation takes place.
         readonly: for a reader in this or another process while somebody writes.
+        is_final: with `readonly`, nobody writes it any more: its WAL is ignored, and no file beside it made.
         schema: statements run in one transaction; each should be `CREATE … IF NOT EXISTS`.
         vfs: another SQLite VFS to sit on; its name must begin with `multipleciphers-`.
 
@@ -91,8 +92,9 @@ def open_database(
     if len(key) != KEY_BYTES:
         raise OperatorError(f"the key of {path} has {len(key)} bytes", f"Give a key of {KEY_BYTES} bytes.")
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    name = f"{path.absolute().as_uri()}{'?immutable=1' if is_final else ''}"
     with translated(str(path)):
-        connection = Connection(str(path), flags=flags, vfs=vfs or None)
+        connection = Connection(name, flags=flags | apsw.SQLITE_OPEN_URI, vfs=vfs or None)
         try:
             _prepare(connection, key, readonly=readonly)
             if schema:
@@ -148,6 +150,23 @@ def copy_wal(connection: Connection, *, is_emptying: bool = False) -> int:
     """
     mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if is_emptying else apsw.SQLITE_CHECKPOINT_PASSIVE
     return connection.wal_checkpoint(mode=mode)[1]
+
+
+def close_final(connection: Connection) -> None:
+    """Close a database that nobody will write any more, with all of it in the one file.
+
+    While somebody else reads, what is beside the file stays; nothing is lost by that.
+
+    Raises:
+        DatabaseError: the WAL keeps what could not be copied; it is closed all the same.
+    """
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)  # the last one to close removes the WAL
+    connection.set_busy_timeout(0)
+    try:
+        with suppress(apsw.BusyError, apsw.LockedError):
+            copy_wal(connection, is_emptying=True)
+    finally:
+        connection.close(True)
 
 
 def verify_encrypted(path: Path) -> None:

@@ -308,7 +308,7 @@ class Log:
         try:
             self._settle()
         finally:
-            self._segment.close(is_last=True)
+            self._segment.close()
 
     def _settle(self) -> None:
         """Make ended segments plain files, in a thread; one that a reader holds has its turn later."""

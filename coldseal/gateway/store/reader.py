@@ -17,7 +17,7 @@ from coldseal.core.log.record import parse_frames
 from coldseal.errors import InputError, UnavailableError
 from coldseal.gateway.store.database import StoreDamagedError, fetch, open_database, translated
 from coldseal.gateway.store.head import HeadFile
-from coldseal.gateway.store.segments import list_segments, segment_path
+from coldseal.gateway.store.segments import is_settled, list_segments, segment_path
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -225,7 +225,8 @@ class LogReader:
         connection = self._connections.pop(start, None)
         if connection is None:
             path = segment_path(self._directory, start)
-            connection = open_database(path, self._key, readonly=True, vfs=self._vfs)
+            is_final = start != self._starts()[-1] and is_settled(path)
+            connection = open_database(path, self._key, readonly=True, is_final=is_final, vfs=self._vfs)
         self._connections[start] = connection
         if len(self._connections) > _KEPT_OPEN:
             self._connections.pop(next(iter(self._connections))).close(True)

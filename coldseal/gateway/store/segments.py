@@ -7,13 +7,13 @@ Knows nothing of chains, limits or threads.
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
 from coldseal.core.log.record import frame
-from coldseal.gateway.store.database import copy_wal, fetch, open_database, translated
+from coldseal.gateway.store.database import close_final, copy_wal, fetch, open_database, translated
 from coldseal.signing.secrets import sync_directory
 
 if TYPE_CHECKING:
@@ -183,23 +183,14 @@ class Segment:
             found = fetch(self._connection, "SELECT name, size, value FROM state")
         return {name: State(size, value) for name, size, value in found}
 
-    def close(self, *, is_last: bool) -> None:
-        """Move the WAL into the file and close; a segment that is not the last becomes one plain file.
-
-        While somebody reads, the WAL stays; nothing is lost by that.
+    def close(self) -> None:
+        """Move the WAL into the file and close; while somebody reads, it stays, and nothing is lost.
 
         Raises:
             UnavailableError: the WAL keeps what could not be copied; it is closed all the same.
         """
         with translated(str(self.path)):
-            try:
-                with suppress(apsw.BusyError, apsw.LockedError):
-                    self._connection.set_busy_timeout(0)
-                    copy_wal(self._connection, is_emptying=True)
-                    if not is_last:
-                        self._connection.pragma("journal_mode", "delete")
-            finally:
-                self._connection.close(True)
+            close_final(self._connection)
 
     def abandon(self) -> None:
         """Close and leave every file as it is."""
@@ -245,10 +236,13 @@ def create_segment(
         left.unlink()
     draft = segment_path(directory, first).with_suffix(_DRAFT_SUFFIX)
     rows = [(name, size, value) for name, (size, value) in state.items()]
-    with translated(str(draft)), closing(open_database(draft, key, schema=_SCHEMA, vfs=vfs)) as connection:
-        with connection:
-            connection.executemany(_PUT_STATE, rows)
-        connection.pragma("journal_mode", "delete")  # one file, so that one rename publishes it
+    with translated(str(draft)):
+        connection = open_database(draft, key, schema=_SCHEMA, vfs=vfs)
+        try:
+            with connection:
+                connection.executemany(_PUT_STATE, rows)
+        finally:
+            close_final(connection)  # in one file, so that one rename publishes it
     return draft
 
 
@@ -262,15 +256,20 @@ def publish_segment(draft: Path) -> None:
     sync_directory(draft.parent)
 
 
+def is_settled(segment: Path) -> bool:
+    """Whether nothing of a segment is in its WAL; once it has ended, that stays so."""
+    wal = wal_path(segment)
+    return not wal.exists() or wal.stat().st_size == 0
+
+
 def settle_segment(directory: Path, first: int, key: bytes, *, vfs: str = "") -> None:
-    """Make an ended segment one plain file, where it still has its WAL, or a crash stopped this halfway.
+    """Make an ended segment one plain file, where it still has its WAL.
 
     Raises:
         UnavailableError, TrustError: it cannot be done now.
     """
-    path = segment_path(directory, first)
-    if wal_path(path).exists() or path.with_name(f"{path.name}-journal").exists():
-        Segment(directory, first, key, vfs=vfs).close(is_last=False)
+    if wal_path(segment_path(directory, first)).exists():
+        Segment(directory, first, key, vfs=vfs).close()
 
 
 def _rows(addition: Addition) -> list[tuple[int, int, bytes]]:

@@ -212,6 +212,10 @@ class Peer:
             found.append(packet)
         return found
 
+    def has_come(self) -> bool:
+        """Whether some packet was read and not asked for yet."""
+        return bool(self._came)
+
     async def expect_nothing(self) -> None:
         """Hold that nothing is under way to this client."""
         assert await self.until_pong() == []
@@ -424,23 +428,24 @@ async def running(
     site: Site,
     *,
     store: Path | None = None,
+    kept: SessionStore | None = None,
     grants: Iterable[Grant] = (OPEN,),
     doors: DoorLimits | None = None,
     intake: Intake | None = None,
     hands: Hands | None = None,
     **changes: object,
 ) -> AsyncIterator[Rig]:
-    """Run a listener; with ``store`` its sessions are kept there."""
+    """Run a listener; with ``store`` or ``kept`` its sessions are kept there."""
     intake, hands = intake or Intake(), hands or Hands()
     metrics = GatewayMetrics()
-    kept = SessionStore.open(store, STORE_KEY) if store else None
+    opened = SessionStore.open(store, STORE_KEY) if store else None
     listener = MqttListener(
         site.config(**changes),
         policy=Policy(SITE, grants),
         intake=intake,
         clock=hands.clock(),
         metrics=metrics,
-        store=kept,
+        store=opened or kept,
         doors=doors,
     )
     await listener.start()
@@ -452,5 +457,5 @@ async def running(
         intake.is_holding = False
         intake.release()
         await listener.stop()
-        if kept is not None:
-            kept.close()
+        if opened is not None:
+            opened.close()

@@ -15,6 +15,7 @@ from coldseal.gateway.store.segments import (
     Segment,
     State,
     create_segment,
+    is_settled,
     list_segments,
     publish_segment,
     segment_path,
@@ -155,15 +156,23 @@ def test_abandoning_leaves_every_file_as_it_is(segment: Segment) -> None:
     assert (segment.path.read_bytes(), segment.wal.read_bytes()) == before
 
 
-def test_closing_the_last_segment_empties_the_wal(segment: Segment) -> None:
-    """And an ended one becomes a plain file, from which everything can be read."""
-    segment.close(is_last=True)
-    assert segment.wal.stat().st_size == 0
-    settle_segment(segment.path.parent, 0, KEY)
-    assert not segment.wal.exists()
+def test_closing_leaves_one_plain_file(segment: Segment) -> None:
+    """From which everything can be read, and where nobody leaves anything beside it."""
+    segment.close()
+    assert [path.name for path in segment.path.parent.iterdir()] == [segment.path.name]
     settle_segment(segment.path.parent, 0, KEY)  # it is settled: nothing happens
-    with closing(open_database(segment.path, KEY, readonly=True)) as connection:
+    with closing(open_database(segment.path, KEY, readonly=True, is_final=True)) as connection:
         assert len(fetch(connection, "SELECT first FROM groups")) == 3
+    assert [path.name for path in segment.path.parent.iterdir()] == [segment.path.name]
+
+
+def test_a_segment_that_kept_its_wal_is_settled_later(segment: Segment) -> None:
+    """A crash came before, or somebody was reading."""
+    segment.abandon()
+    assert not is_settled(segment.path)
+    settle_segment(segment.path.parent, 0, KEY)
+    assert is_settled(segment.path)
+    assert not segment.wal.exists()
 
 
 def test_a_segment_appears_by_one_rename(tmp_path: Path) -> None:
@@ -195,7 +204,7 @@ def test_segments_are_listed_in_order_and_nothing_else_is(tmp_path: Path) -> Non
 
 def test_a_damaged_segment_says_so(segment: Segment) -> None:
     """A page that is not what was written is damage, not unavailability."""
-    segment.close(is_last=True)
+    segment.close()
     content = bytearray(segment.path.read_bytes())
     content[4096:] = bytes(len(content) - 4096)
     segment.path.write_bytes(content)
