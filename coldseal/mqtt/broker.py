@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from coldseal.mqtt.connection import Connection, Fault, Login
+from coldseal.mqtt.encode import encode
 from coldseal.mqtt.inbound import Received
 from coldseal.mqtt.outbox import Delivery, Item
 from coldseal.mqtt.packets import NO_PROPERTIES, ConnAck, Connect, Properties, Publish, ReasonCode, Version
@@ -230,7 +231,12 @@ class Broker:
             self._owned.pop(session.key.owner, None)
 
     def publish(self, message: Publish) -> int:
-        """Publish for the gateway itself; return how many sessions it was sent to or waits in."""
+        """Publish for the gateway itself; return how many sessions it was sent to or waits in.
+
+        Raises:
+            ProtocolError: it is not a message that could be sent.
+        """
+        encode(msgspec.structs.replace(message, qos=0, packet_id=None), Version.V5)
         return self.route(message, None)
 
     def route(self, publish: Publish, source: SessionKey | None) -> int:

@@ -69,6 +69,7 @@ _V311_RETURN_CODES: Final = {
 
 _KEEP_ALIVE_FACTOR: Final = 1.5  # MQTT-3.1.2-22 (5.0), MQTT-3.1.2-24 (3.1.1)
 _LARGEST_PACKET: Final = 268_435_460
+_SMALLEST_PACKET: Final = 48  # room for every CONNACK: a client that takes less cannot be spoken to
 _LONGEST_REASON: Final = 200
 
 
@@ -240,13 +241,16 @@ class Connection:
         return now - self._heard_at > self._silence_s and (self.dialogue is None or not self.is_loaded)
 
     def send(self, packet: Packet) -> None:
-        """Write a packet; one too large for the client goes without its reason string (5.0 3.2.2.3.9)."""
+        """Write a packet; one too large for the client goes without its reason string (MQTT-3.1.2-24)."""
         if self._state is State.CLOSED:
             return
         version = self._version or Version.V311
         data = encode(packet, version)
         if len(data) > self.largest_packet:
             data = encode(_bare(packet), version)
+            if len(data) > self.largest_packet:
+                self.close(ReasonCode.PACKET_TOO_LARGE)  # it asked for an answer that it does not take
+                return
         self.write(data)
 
     def write(self, data: bytes) -> None:
@@ -313,6 +317,9 @@ class Connection:
         """Ask the shell who this is."""
         self._version = connect.version
         self._explains = connect.properties.request_problem_information != 0
+        if (connect.properties.maximum_packet_size or _LARGEST_PACKET) < _SMALLEST_PACKET:
+            self.close(ReasonCode.PACKET_TOO_LARGE)
+            return
         if connect.properties.authentication_method is not None:  # MQTT-4.12.0-1
             self.refuse(ReasonCode.BAD_AUTHENTICATION_METHOD, "no enhanced authentication here")
             return
@@ -343,6 +350,6 @@ def _say(text: str) -> Properties:
 def _bare(packet: Packet) -> Packet:
     """Leave out what is only for people."""
     if isinstance(packet, PingReq | PingResp):
-        return packet
+        return packet  # as small as packets are
     properties = msgspec.structs.replace(packet.properties, reason_string=None, user=())
     return msgspec.structs.replace(packet, properties=properties)

@@ -232,8 +232,6 @@ class Inbound:
     def _answer_qos_2(self, received: Received, packet_id: int) -> None:
         """Note the identifier as received, or free it when the message is refused (MQTT 4.3.3)."""
         answer = received.answer or _SUCCESS
-        if self._session.inbound.get(packet_id) is not received:
-            return  # the session has begun anew since
         if answer >= _FAILED and (self._version is Version.V5 or answer is _BUSY):
             del self._session.inbound[packet_id]
             self._finish()

@@ -12,7 +12,7 @@ import msgspec
 
 from coldseal.mqtt.encode import encode
 from coldseal.mqtt.outbox import Phase
-from coldseal.mqtt.packets import Properties, ProtocolError, Publish, PubRec, PubRel, ReasonCode, Version
+from coldseal.mqtt.packets import Properties, Publish, PubRec, PubRel, ReasonCode, Version
 
 if TYPE_CHECKING:
     from coldseal.mqtt.connection import Connection
@@ -89,11 +89,7 @@ class Outbound:
             properties = msgspec.structs.replace(publish.properties, topic_alias=alias)
             topic = publish.topic if is_new else ""
             packet = msgspec.structs.replace(publish, topic=topic, properties=properties)
-        try:
-            data = encode(packet, self._version)
-        except ProtocolError:  # too long for any packet once properties are added
-            counts.too_large += 1
-            return False
+        data = encode(packet, self._version)
         if len(data) > self._connection.largest_packet:
             counts.too_large += 1
             return False

@@ -18,6 +18,7 @@ from coldseal.mqtt.packets import (
     PingReq,
     PingResp,
     Properties,
+    ProtocolError,
     PubAck,
     PubComp,
     Publish,
@@ -192,9 +193,37 @@ def test_a_long_reason_is_cut() -> None:
 def test_a_farewell_too_large_for_the_client_goes_without_words() -> None:
     """MQTT-3.14.2-3."""
     hub = Hub()
-    wire = hub.admitted(properties=Properties(maximum_packet_size=20))
-    wire.connection.end(ReasonCode.ADMINISTRATIVE_ACTION, "many words that do not fit")
+    wire = hub.admitted(properties=Properties(maximum_packet_size=48))
+    wire.connection.end(ReasonCode.ADMINISTRATIVE_ACTION, "many words that do not fit into so few bytes")
     assert wire.only(Disconnect).properties.reason_string is None
+
+
+def test_a_client_too_small_to_be_spoken_to_is_cut_off() -> None:
+    """MQTT-3.1.2-24: nothing may be sent that is larger than it takes, CONNACK included."""
+    hub = Hub()
+    wire = hub.wire()
+    wire.send(Connect("one", properties=Properties(maximum_packet_size=20)))
+    assert wire.take() == []
+    assert wire.connection.is_closed
+
+
+def test_an_answer_larger_than_the_client_takes_ends_its_connection() -> None:
+    """A SUBACK has no smaller form."""
+    hub = Hub()
+    wire = hub.admitted(properties=Properties(maximum_packet_size=50))
+    wire.send(Subscribe(1, tuple(Subscription(f"a/{number}") for number in range(60))))
+    assert wire.take() == []
+    assert wire.connection.ended is ReasonCode.PACKET_TOO_LARGE
+
+
+def test_the_gateway_itself_cannot_publish_nonsense() -> None:
+    """The caller is told, and nobody is sent anything."""
+    hub = Hub()
+    wire = hub.admitted()
+    wire.subscribe("#")
+    with pytest.raises(ProtocolError):
+        hub.broker.publish(Publish("a/+", b"x"))
+    assert wire.take() == []
 
 
 class TestSlowReaders:
@@ -252,9 +281,9 @@ class TestSlowReaders:
     def test_what_no_packet_can_carry_is_dropped(self) -> None:
         """MQTT-3.1.2-24: counted, and nothing is sent."""
         hub = Hub()
-        reader = hub.admitted(properties=Properties(maximum_packet_size=30))
+        reader = hub.admitted(properties=Properties(maximum_packet_size=48))
         reader.subscribe("a/#")
-        hub.broker.publish(message("a/" + "b" * 40))
+        hub.broker.publish(message("a/" + "b" * 60))
         assert reader.take() == []
         assert hub.broker.counts.too_large == 1
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,10 +19,9 @@ from coldseal.core.log.delivery.wire import BATCH_TYPE, Receipt, parse_answer
 from coldseal.errors import ColdsealError, OperatorError
 from coldseal.service import app as module
 from coldseal.service.app import Service
+from coldseal.service.verification import Audit
 from tests.sealed import ORIGIN, SealedLog
 from tests.trial import Site, until
-
-COVERED = "import sys; from coldseal.cli.main import main; main()"
 
 
 async def show(service: Service, path: str) -> tuple[int, Any]:
@@ -176,21 +174,27 @@ async def test_what_cannot_be_opened_leaves_nothing_open(site: Site) -> None:
 
 
 @asynccontextmanager
-async def program(site: Site, port: int) -> AsyncIterator[subprocess.Popen[bytes]]:
+async def program(site: Site, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the service as a program of its own, and end it by its own id."""
     site.config()
     arguments = ["service", "run", str(site.service / "service.toml")]
     overrides = ["--set", f"service.listen=127.0.0.1:{port}", "--set", 'http.listen=""']
-    process = subprocess.Popen(
-        [sys.executable, "-c", COVERED, *arguments, *overrides], stderr=subprocess.PIPE
-    )
+    with told(site).open("wb") as stream:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "coldseal.cli.main", *arguments, *overrides, stderr=stream
+        )
     try:
-        await until(lambda: _is_open(port) or process.poll() is not None)
+        await until(lambda: _is_open(port) or process.returncode is not None)
         yield process
     finally:
-        if process.poll() is None:
+        if process.returncode is None:
             process.kill()
-        process.communicate()
+        await process.wait()
+
+
+def told(site: Site) -> Path:
+    """Name the file with what the program said."""
+    return site.folder / "told.log"
 
 
 def _is_open(port: int) -> bool:
@@ -213,10 +217,9 @@ async def test_a_signal_ends_the_program_in_order(site: Site, number: signal.Sig
     site.admit(SealedLog())
     async with program(site, free_port()) as process:
         process.send_signal(number)
-        _, told = await asyncio.to_thread(process.communicate)
+        assert await process.wait() == 0
 
-    assert process.returncode == 0
-    events = [msgspec.json.decode(line)["event"] for line in told.splitlines()]
+    events = [msgspec.json.decode(line)["event"] for line in told(site).read_bytes().splitlines()]
     assert events == ["service.started", "service.stopped"]
 
 
@@ -242,11 +245,11 @@ async def test_a_program_that_cannot_start_says_why(site: Site) -> None:
     site.config()
     (site.service / "witness.pem").unlink()
     async with program(site, free_port()) as process:
-        _, told = await asyncio.to_thread(process.communicate)
+        assert await process.wait() == 2
 
-    assert process.returncode == 2
-    assert b"service.failed" in told
-    assert b"witness.pem" in told
+    said = told(site).read_text()
+    assert "service.failed" in said
+    assert "witness.pem" in said
 
 
 def test_a_fault_in_a_task_ends_the_program_with_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +258,7 @@ def test_a_fault_in_a_task_ends_the_program_with_it(site: Site, monkeypatch: pyt
     async def fail(_self: object) -> None:
         raise OperatorError("a part failed", "look there")
 
-    monkeypatch.setattr(module.Audit, "run", fail)
+    monkeypatch.setattr(Audit, "run", fail)
     site.admit(SealedLog())
 
     with pytest.raises(ColdsealError, match="a part failed"):
@@ -269,6 +272,6 @@ def test_run_returns_zero_after_a_signal(site: Site, monkeypatch: pytest.MonkeyP
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(module.Audit, "run", interrupt)
+    monkeypatch.setattr(Audit, "run", interrupt)
 
     assert module.run(site.config('http.listen=""')) == 0

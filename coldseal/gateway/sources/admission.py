@@ -10,6 +10,7 @@ import asyncio
 import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
@@ -123,39 +124,31 @@ class Reception:
 
     def log_in(self, link: Link, connect: Connect) -> None:
         """Find out who asks to be let in, now or once a thread has checked the password."""
-        name, password = connect.username, connect.password
+        name, password, passwords = connect.username, connect.password, self._passwords
         if link.holder is not None:
             self._admit(link, connect, Identity(link.holder.name, link.holder.fingerprint))
-        elif self._passwords is None or name is None or password is None:
+        elif passwords is None or name is None or password is None:
             self._refuse(link, ReasonCode.NOT_AUTHORIZED, "neither certificate nor password")
         elif not is_name(name):
             self._refuse(link, ReasonCode.BAD_USER_NAME_OR_PASSWORD, _WRONG)
         elif self._waiting >= _MAX_WAITING:
             self._refuse(link, ReasonCode.SERVER_BUSY, "too many log-ins at once")
         else:
-            self._check(link, connect, Identity(name), password)
+            self._waiting += 1
+            loop = asyncio.get_running_loop()
+            checked = loop.run_in_executor(self._threads, passwords.is_valid, name, password)
+            checked.add_done_callback(partial(self._checked, link, connect, name))
 
-    def _check(self, link: Link, connect: Connect, identity: Identity, password: bytes) -> None:
-        """Check a password in a thread."""
-        passwords = self._passwords
-        if passwords is None:
+    def _checked(self, link: Link, connect: Connect, name: str, is_valid: asyncio.Future[bool]) -> None:
+        """A password has been checked, or the listener ended before."""
+        self._waiting -= 1
+        if is_valid.cancelled():
             return
-        self._waiting += 1
-        checked = asyncio.get_running_loop().run_in_executor(
-            self._threads, passwords.is_valid, identity.name, password
-        )
-
-        def done(result: asyncio.Future[bool]) -> None:
-            self._waiting -= 1
-            if result.cancelled():
-                return
-            if result.result():
-                self._admit(link, connect, identity)
-            else:
-                self._refuse(link, ReasonCode.BAD_USER_NAME_OR_PASSWORD, _WRONG)
-            self._dispatch()
-
-        checked.add_done_callback(done)
+        if is_valid.result():
+            self._admit(link, connect, Identity(name))
+        else:
+            self._refuse(link, ReasonCode.BAD_USER_NAME_OR_PASSWORD, _WRONG)
+        self._dispatch()
 
     def _admit(self, link: Link, connect: Connect, identity: Identity) -> None:
         """Let a client in, with the rights that its name has."""

@@ -134,7 +134,7 @@ class Door:
         """Take callers in again after the system had no more sockets to give."""
         if self._socket is not None and self._is_resting:
             self._is_resting = False
-            asyncio.get_running_loop().add_reader(self._socket, self._accept)
+            asyncio.get_running_loop().add_reader(self._socket, self._accept, self._socket)
 
     async def close(self) -> None:
         """Stop listening, and give up on those who are still at the handshake."""
@@ -147,19 +147,17 @@ class Door:
         if self._greetings:
             await asyncio.wait(self._greetings)
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         """Take in whoever waits, as far as the house has room."""
         loop = asyncio.get_running_loop()
         for _ in range(_ACCEPTED_AT_ONCE):
-            if self._socket is None:
-                return
             try:
-                caller, peer = self._socket.accept()
+                caller, peer = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:  # no file descriptors left: the owner calls `resume` later
                 self._is_resting = True
-                loop.remove_reader(self._socket)
+                loop.remove_reader(listener)
                 return
             if not self._house.enter(peer[0]):
                 caller.close()

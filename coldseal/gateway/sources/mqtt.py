@@ -261,8 +261,8 @@ class MqttListener:
         self._stirred.set()
         self._house.leave(link.address, was_admitted=bool(link.device))
         ended = link.connection.ended
-        if link.device and ended is not None:
-            self._report.left(link, ended, by_us=bool(link.cut))
+        if ended is not None:
+            self._report.left(link, ended)
         self.dispatch()
 
     # Events of the broker

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from coldseal.mqtt.broker import Counts
+from coldseal.mqtt.packets import ReasonCode
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
 if TYPE_CHECKING:
     from coldseal.gateway.sources.link import Link
-    from coldseal.mqtt.packets import ReasonCode
     from coldseal.observe.metrics import GatewayMetrics
 
+_CUTS: Final = frozenset(("slow", "timeout"))
 _QUIET_S: Final = 60.0
 _REMEMBERED: Final = 1_024
 
@@ -68,20 +69,21 @@ class Report:
             address=link.address,
         )
 
-    def left(self, link: Link, reason: ReasonCode, *, by_us: bool) -> None:
-        """A device's connection ended, by a cut of ours or otherwise."""
-        event = events.CONNECTION_CUT if by_us else events.DEVICE_LEFT
-        self._log.emit(event, device=link.device, client=link.client_id, reason=link.cut or reason.name)
+    def left(self, link: Link, reason: ReasonCode) -> None:
+        """A connection ended, by a cut of ours or otherwise."""
+        cause = "timeout" if reason is ReasonCode.KEEP_ALIVE_TIMEOUT else link.cut
+        if cause in _CUTS:
+            self._metrics.connections_refused.labels(cause).inc()
+        if link.device:
+            event = events.CONNECTION_CUT if cause else events.DEVICE_LEFT
+            said = link.cut or reason.name.lower().replace("_", "-")
+            self._log.emit(event, device=link.device, client=link.client_id, reason=said)
 
     def refused(self, address: str, cause: str, reason: str, now: float) -> None:
         """A caller was turned away; the cause is one of the metric's (identity, limit, timeout, protocol)."""
         self._metrics.connections_refused.labels(cause).inc()
         if self._seldom(f"{address} {cause}", now):
             self._log.emit(events.DEVICE_REFUSED, address=address, reason=reason)
-
-    def cut(self, cause: str) -> None:
-        """A device's connection was cut by us."""
-        self._metrics.connections_refused.labels(cause).inc()
 
     def turned_away(self, bound: str) -> None:
         """A bound of the house is reached; said once until there is room again."""

@@ -20,6 +20,7 @@ from coldseal.gateway.store.head import Head
 from coldseal.gateway.store.opening import CHAIN, DAY, SNAPSHOT, chain_state, open_store
 from coldseal.gateway.store.reader import TILE_LEVEL
 from coldseal.gateway.store.segments import (
+    ENDED,
     Addition,
     Segment,
     State,
@@ -289,8 +290,9 @@ class Log:
     def _roll(self, day: int) -> None:
         """Begin the next segment, in a thread; from the rename on there is no way back."""
         first = self.size
-        state = self._segment.state()
+        state = {name: value for name, value in self._segment.state().items() if name != ENDED}
         state |= {CHAIN: chain_state(self._chain), DAY: State(first, str(day).encode())}
+        self._segment.end(first)
         draft = create_segment(self._directory, first, self._key, state, vfs=self._vfs)
         try:
             publish_segment(draft)

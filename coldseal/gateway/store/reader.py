@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from coldseal.core.log.canonical import MAX_INTEGER
 from coldseal.core.log.merkle import CompactRange, leaf_hash, node_hash
 from coldseal.core.log.record import parse_frames
 from coldseal.errors import InputError, UnavailableError
@@ -188,9 +189,9 @@ class LogReader:
         """
         first, end = index << level, (index + 1) << level
         if level >= TILE_LEVEL:
-            start = self._start_of(end - 1)
             query = "SELECT root FROM tiles WHERE level = ? AND n = ?"
-            for (root,) in () if start is None else self._fetch(start, query, level, index):
+            segment = self._segment_of(end - 1)
+            for (root,) in self._fetch(segment[0], query, level, index) if segment else ():
                 return bytes(root)
             if level > TILE_LEVEL:
                 return node_hash(self._node(level - 1, 2 * index), self._node(level - 1, 2 * index + 1))
@@ -202,12 +203,14 @@ class LogReader:
 
     def _groups(self, at: int) -> Generator[tuple[int, int, bytes], None, None]:
         """Give the groups from the one that holds seq `at` on, across segments."""
-        while (start := self._start_of(at)) is not None:
-            before = at
+        while segment := self._segment_of(at):
+            (start, end), before = segment, at
             with translated(str(self._directory)), closing(self._open(start).cursor()) as cursor:
                 for first, count, frames in cursor.execute(_FROM, (at,)):
                     if first > at:
                         raise StoreDamagedError(str(self._directory), f"the next one is {first}", at)
+                    if first + count > end:
+                        raise StoreDamagedError(str(self._directory), "two segments hold entries", end)
                     if first + count <= at:
                         break
                     yield first, count, frames
@@ -232,11 +235,13 @@ class LogReader:
             self._connections.pop(next(iter(self._connections))).close(True)
         return connection
 
-    def _start_of(self, seq: int) -> int | None:
-        """Give the first seq of the segment where `seq` is, or will be; None if none is so old."""
+    def _segment_of(self, seq: int) -> tuple[int, int] | None:
+        """Give begin and end of the segment where `seq` is, or will be; None if none is so old."""
         starts = self._starts()
         place = bisect_right(starts, seq)
-        return starts[place - 1] if place else None
+        if place == 0:
+            return None
+        return starts[place - 1], starts[place] if place < len(starts) else MAX_INTEGER
 
     def _starts(self) -> list[int]:
         """Give the first seq of each segment; a new one may have come since the last time."""

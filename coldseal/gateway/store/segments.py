@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+ENDED = "ended"
+"""Name of the state that the last commit to an ended segment leaves."""
+
 _SUFFIX = ".db"
 _DRAFT_SUFFIX = ".new"
 _DIGITS = 20
@@ -137,6 +140,23 @@ class Segment:
         """Drop the transaction, if one is open."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+    def end(self, size: int) -> None:
+        """Commit that the segment ends here, before a next one may begin.
+
+        A commit that failed may have left its pages in the WAL, whole but not synced. This one takes
+        their place: otherwise they could come back behind the beginning of the next segment.
+
+        Raises:
+            UnavailableError: it does not end here.
+        """
+        self.begin(Addition(size, (), size, None, (), {ENDED: State(size, b"")}))
+        with translated(str(self.path)):
+            try:
+                self.commit()
+            except apsw.Error:
+                self.rollback()
+                raise
 
     def holds(self, addition: Addition) -> bool:
         """Look up on a fresh connection whether an addition is there.

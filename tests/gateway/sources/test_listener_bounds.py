@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import resource
 import socket
 
 import pytest
@@ -19,7 +20,6 @@ from coldseal.mqtt.packets import (
     ConnAck,
     Connect,
     Disconnect,
-    PingReq,
     Properties,
     PubAck,
     Publish,
@@ -176,16 +176,20 @@ class TestPressure:
 
     async def test_a_client_that_sends_and_never_reads_is_cut_off(self, site: Site) -> None:
         """Its own answers pile up: beyond the bound the connection ends."""
-        async with running(site, max_buffered_bytes=HIGH_WATER) as rig:
+        async with running(site, max_buffered_bytes=HIGH_WATER, receive_maximum=60_000) as rig:
             client = await rig.admitted()
             client.stop_reading()
-            pings = encode(PingReq(), V5) * 30_000
+            rig.intake.outcome, rig.intake.reason = Outcome.REJECTED, "words " * 100
+            messages = b"".join(
+                encode(Publish("TopicA", b"", 1, packet_id=each), V5) for each in range(1, 65)
+            )
 
             def is_cut() -> bool:
-                client.send_bytes(pings)
+                client.send_bytes(messages)
                 return not rig.listener.broker.connections
 
             await rig.until(is_cut)
+            await rig.until(lambda: rig.shown("connections_refused_total", reason="slow") == 1)
 
     async def test_a_client_that_catches_up_gets_what_waited(self, rig: Rig) -> None:
         """Everything of QoS 1, in order."""
@@ -339,3 +343,29 @@ async def test_refused_callers_are_told_apart_from_lost_ones(
     text = out.out + out.err
     for event in ("device.connected", "device.left", "device.cut", "device.refused"):
         assert event in text
+
+
+async def test_running_out_of_file_descriptors_only_delays_callers(rig: Rig) -> None:
+    """They wait in the system's queue until there are descriptors again."""
+    callers = [socket.create_connection(("127.0.0.1", rig.listener.plain_port)) for _ in range(8)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [socket.socket() for _ in range(50)]  # no gap is left below the highest
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(each.fileno() for each in held) + 1, hard))
+    try:
+        await rig.until(lambda: rig.listener._doors["plain"]._is_resting)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in held:
+            each.close()
+    rig.listener.tick()
+    await rig.until(lambda: len(rig.listener.broker.connections) == 8)
+    for caller in callers:
+        caller.close()
+
+
+async def test_a_silent_device_is_counted(rig: Rig) -> None:
+    """The metric tells why connections were cut."""
+    client = await rig.admitted(keep_alive=10)
+    rig.pass_s(16)
+    await client.expect_end()
+    await rig.until(lambda: rig.shown("connections_refused_total", reason="timeout") == 1)

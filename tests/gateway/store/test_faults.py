@@ -62,10 +62,11 @@ class Voyage:
 
 
 async def judge(outcome: Outcome, entries: list[bytes], folder: Path) -> None:
-    """Open what a power cut left: all that was acknowledged is there, in order, once, and it goes on."""
+    """Read and open what a power cut left: all that was acknowledged is there, once, and it goes on."""
     files, acknowledged, handed_over = outcome
-    async with opened(put(files, folder), limits=LIMITS) as log:
-        found = list(log.reader.read_from(0))
+    found = stored(put(files, folder))
+    async with opened(folder, limits=LIMITS) as log:
+        assert list(log.reader.read_from(0)) == found
         assert len(found) in {acknowledged, handed_over}
         assert found == entries[: len(found)]
         assert verify_chained(found).head == log.chain.head
@@ -152,6 +153,24 @@ async def test_a_group_whose_sync_failed_is_redone_or_found_whole(tmp_path: Path
     for number, expected in enumerate((entries, [*entries, *failed.entries])):
         async with opened(put(files[number], tmp_path / str(number))) as log:
             assert list(log.reader.read_from(0)) == expected
+
+
+async def test_a_group_whose_sync_failed_does_not_come_back_behind_a_roll(tmp_path: Path) -> None:
+    """The next segment begins where it would have been: both together would be two histories."""
+    disk = Disk()
+    async with opened(tmp_path / "log", vfs=disk.vfs) as log:
+        entries = await fill(log, [3])
+        disk.fail(apsw.IOError, after=2, count=1)
+        with pytest.raises(UnavailableError):
+            await fill(log, [2])
+        disk.fail(apsw.IOError, after=2, count=1)
+        with pytest.raises(UnavailableError):
+            await log.roll(NOW_MS)
+        disk.heal()
+        await log.roll(NOW_MS)
+        entries += await fill(log, [4], length=500)
+        files = disk.survivors(tmp_path / "log", 1.0)
+    assert stored(put(files, tmp_path / "cut")) == entries
 
 
 async def test_a_commit_that_raised_but_is_durable_counts(tmp_path: Path) -> None:

@@ -218,3 +218,18 @@ async def test_a_missing_group_is_damage_and_not_skipped(tmp_path: Path) -> None
             reader.read(0)
         assert caught.value.seq == 2
         assert reader.read(3) == entries[3:]
+
+
+async def test_a_segment_that_goes_on_behind_the_next_one_is_damage(tmp_path: Path) -> None:
+    """Two histories of the same seq: neither is served as the one."""
+    async with opened(tmp_path / "log") as log:
+        entries = await fill(log, [3])
+        await log.roll(NOW_MS)
+        entries += await fill(log, [2])
+    with closing(open_database(segment_path(tmp_path / "log", 0), KEY)) as connection:
+        connection.execute("INSERT INTO groups VALUES (3, 1, x'000141')")
+    with closing(LogReader(tmp_path / "log", KEY)) as reader:
+        with pytest.raises(StoreDamagedError, match="two segments hold entries") as caught:
+            reader.read(0)
+        assert caught.value.seq == 3
+        assert reader.read(3) == entries[3:]
