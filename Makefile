@@ -70,7 +70,7 @@ docs: $(DEV) ## make reference pages and index, then check every document
 bench: $(DEV) ## measure, as ratios within one run
 	$(BIN)/python -m bench $(ARGS)
 
-soak: $(DEV) ## run the long campaigns: crashes, faults, many examples
+soak: $(DEV) ## run the long campaigns: crashes and faults
 	COLDSEAL_KILLS=200 $(BIN)/python -m pytest tests/campaigns --timeout=7200 $(ARGS)
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak --timeout=7200 $(ARGS)
 

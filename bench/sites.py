@@ -51,10 +51,6 @@ class Gateway:
         """Entries in its log."""
         return int(metric(self.http, "coldseal_gateway_log_entries"))
 
-    def published(self) -> int:
-        """Entries that have a receipt."""
-        return int(metric(self.http, "coldseal_gateway_published_entries"))
-
 
 @dataclass(frozen=True)
 class Service:

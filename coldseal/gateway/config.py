@@ -55,6 +55,12 @@ class Mqtt(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Password file (argon2id) for devices without certificates; empty: certificates only."""
     max_connections: Count = 2_000
     """Connections at one time; more are refused."""
+    max_connections_per_address: Count = 1_000
+    """Connections of one network address; devices behind one translating router share theirs."""
+    max_half_open: Count = 512
+    """Connections at one time that are not admitted yet."""
+    max_half_open_per_address: Count = 256
+    """The same for one network address."""
     max_connections_per_device: Count = 4
     """Connections of one device at one time; more are refused."""
     max_packet_bytes: Annotated[int, Meta(ge=256, le=268_435_455)] = 65_536
@@ -63,20 +69,32 @@ class Mqtt(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """QoS 1 and 2 messages of one connection that may wait for their commit."""
     max_buffered_bytes: Annotated[int, Meta(ge=65_536)] = 1_048_576
     """Bytes that one slow reader may leave unsent before it is cut off."""
+    max_slow_s: Seconds = 60
+    """Time that a client may stay slow before it is cut off."""
+    max_held_bytes: Annotated[int, Meta(ge=1_048_576)] = 67_108_864
+    """Payload bytes of all connections that may wait for their commit; beyond, nobody is read."""
     connect_timeout_s: Seconds = 10
     """Time for the TLS handshake and CONNECT together."""
     max_keepalive_s: Annotated[int, Meta(ge=1, le=65_535)] = 600
     """Longest keep-alive: MQTT 5 clients are told, and nobody may be silent for longer."""
     max_queued: Count = 1_000
     """Messages kept for one session while its client is away or slow."""
+    max_queued_bytes: Count = 1_048_576
+    """Payload bytes of these messages."""
     session_expiry_max_s: Annotated[int, Meta(ge=0, le=4_294_967_294)] = 604_800
     """Longest life of a session without a connection."""
     max_sessions: Count = 10_000
     """Sessions kept at one time, connected or not."""
+    max_sessions_per_device: Count = 16
+    """The same for one device."""
     max_subscriptions: Count = 64
     """Subscriptions of one session."""
     max_retained: Count = 10_000
     """Retained messages kept."""
+    max_retained_per_device: Count = 1_000
+    """Retained messages kept that one device has published."""
+    max_retained_bytes: Count = 16_777_216
+    """Payload bytes of all retained messages."""
     topic_alias_maximum: Annotated[int, Meta(ge=0, le=65_535)] = 16
     """Topic aliases that one connection may use."""
 
@@ -87,9 +105,9 @@ class Grant(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     device: Annotated[str, Meta(min_length=1)] = "*"
     """The device's name, or `*` for all."""
     publish: tuple[str, ...] = ()
-    """Topic filters that it may publish to; `{device}` stands for its name."""
+    """Whole topics that it may publish to, no wildcards; `{site}` and `{device}` stand for ours and its."""
     subscribe: tuple[str, ...] = ()
-    """Topic filters that it may subscribe to; `{device}` stands for its name."""
+    """Topic filters that it may subscribe to, or to parts of; the same placeholders."""
 
 
 class Pipeline(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

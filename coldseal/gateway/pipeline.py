@@ -76,8 +76,10 @@ class Pipeline:
         if not item.is_counted:
             self._pending.append(item)
             self._arrived.set()
-        elif message.qos:  # nobody waits for an answer to the others
+        elif message.qos:
             self._counted.append(item)
+        else:  # its sender waits for no answer; its source does, to read on
+            message.acknowledge(item.outcome, item.reason)
 
     def record(self, kind: str, data: bytes) -> None:
         """Seal an entry of the log's own, such as a heartbeat, with the next group."""

@@ -91,7 +91,7 @@ class Broker:
     @property
     def has_audience(self) -> bool:
         """Whether anybody has subscribed to anything."""
-        return len(self.tree) > 0
+        return self.tree.count > 0
 
     def open(self, now: float) -> Connection:
         """Take a new network connection."""
@@ -302,7 +302,7 @@ class Broker:
     def _is_away(self, key: SessionKey) -> bool:
         """Whether a session has no connection, or a slow one."""
         outbound = self._sessions[key].outbound
-        return outbound is None or outbound.is_congested
+        return outbound is None or outbound.is_full
 
     def deliver(self, session: Session, delivery: Delivery) -> bool:
         """Send a message to a session's client, or queue it; False when it had to be dropped."""

@@ -30,6 +30,7 @@ from coldseal.mqtt.packets import (
     ReasonCode,
     Version,
 )
+from coldseal.mqtt.reasons import REASONS
 
 if TYPE_CHECKING:
     from coldseal.mqtt.broker import Broker
@@ -94,12 +95,13 @@ class Connection:
         dialogue: the open part; None before the client is admitted and after the end.
         ended: the reason, once the connection has ended.
         session_key: whose session it has, or had, once the client was admitted.
+        unsent: bytes of output that ``take`` has not given yet.
         largest_packet: the client's Maximum Packet Size, in bytes.
     """
 
     __slots__ = ("_connect", "_decoder", "_early", "_explains", "_heard_at", "_held", "_out", "_silence_s",
                  "_state", "_version", "broker", "dialogue", "ended", "is_ready", "largest_packet",
-                 "session_key")  # fmt: skip
+                 "session_key", "unsent")  # fmt: skip
 
     def __init__(self, broker: Broker, now: float) -> None:
         """Wait for CONNECT, which must come within the connect timeout."""
@@ -109,6 +111,7 @@ class Connection:
         self.is_ready = False
         self.largest_packet = _LARGEST_PACKET
         self.session_key: SessionKey | None = None
+        self.unsent = 0
         self._state = State.NEW
         self._heard_at = now
         self._silence_s = broker.limits.connect_timeout_s
@@ -194,7 +197,9 @@ class Connection:
         if self._state in {State.NEW, State.CHECKING}:
             code = _V311_RETURN_CODES.get(reason)
             if self._version is Version.V5:
-                self.send(ConnAck(reason=reason, properties=_say(text)))
+                listed, _ = REASONS["CONNACK"]
+                told = listed.get(reason, ReasonCode.SERVER_UNAVAILABLE)
+                self.send(ConnAck(reason=told, properties=_say(text)))
             elif self._version is Version.V311 and code is not None:
                 self.send(ConnAck(reason=code))
             self.close(reason)
@@ -206,7 +211,8 @@ class Connection:
             return
         self._drop_held()
         if self._version is Version.V5:
-            self.send(Disconnect(reason, _say(text)))
+            listed, _ = REASONS["DISCONNECT"]
+            self.send(Disconnect(listed.get(reason, ReasonCode.UNSPECIFIED_ERROR), _say(text)))
         self.close(reason)
 
     def lost(self, now: float) -> None:
@@ -215,6 +221,7 @@ class Connection:
             self.broker.now = now
             self._held.clear()
             self._out.clear()
+            self.unsent = 0
             self.close(ReasonCode.UNSPECIFIED_ERROR)
 
     def close(self, reason: ReasonCode) -> None:
@@ -256,6 +263,7 @@ class Connection:
     def write(self, data: bytes) -> None:
         """Put bytes into the output."""
         self._out.append(data)
+        self.unsent += len(data)
         if not self.is_ready:
             self.wake()
 
@@ -272,23 +280,24 @@ class Connection:
             self._out = []
 
     def take(self) -> bytes:
-        """Give the output that may leave, in its order, and forget it."""
+        """Give the output that may leave, in its order, and forget it; what found no room moves up."""
         self.is_ready = False
-        if not self._held:
-            out, self._out = self._out, []
-            return out[0] if len(out) == 1 else b"".join(out)
         parts: list[bytes] = []
         while self._held and self._held[0][0] <= self.broker.saved:
             parts += self._held.popleft()[1]
         if not self._held:
             parts += self._out
             self._out = []
-        return b"".join(parts)
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.unsent -= len(data)
+        if self.dialogue is not None:
+            self.dialogue.outbound.pump()
+        return data
 
     def _drop_held(self) -> None:
         """Forget answers that are not true yet, and what was to come behind them."""
         while self._held and self._held[-1][0] > self.broker.saved:
-            self._held.pop()
+            self.unsent -= sum(len(data) for data in (*self._held.pop()[1], *self._out))
             self._out.clear()
 
     def explain(self, text: str) -> Properties:
@@ -343,8 +352,11 @@ class Connection:
 
 
 def _say(text: str) -> Properties:
-    """Make a reason string, cut to a length that no packet minds."""
-    return Properties(reason_string=text[:_LONGEST_REASON]) if text else NO_PROPERTIES
+    """Make a reason string, cut to a length that no packet minds, of characters that every client takes."""
+    if not text:
+        return NO_PROPERTIES
+    shown = (each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:_LONGEST_REASON])
+    return Properties(reason_string="".join(shown))
 
 
 def _bare(packet: Packet) -> Packet:

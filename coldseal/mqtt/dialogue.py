@@ -7,6 +7,7 @@ client may be here, and ends nothing by itself: a broken rule is raised, a farew
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from coldseal.mqtt.inbound import Inbound
@@ -29,7 +30,7 @@ from coldseal.mqtt.packets import (
     Unsubscribe,
     Version,
 )
-from coldseal.mqtt.subscribing import subscribe, unsubscribe
+from coldseal.mqtt.subscribing import find_retained, subscribe, unsubscribe
 
 if TYPE_CHECKING:
     from coldseal.mqtt.connection import Connection
@@ -76,13 +77,14 @@ class Dialogue:
     def on_subscribe(self, packet: Subscribe) -> None:
         """Subscribe, answer, then send what is retained (MQTT 3.8.4)."""
         broker = self._connection.broker
-        answer, retained = subscribe(broker, self.session, self._rights, packet)
+        answer, fresh = subscribe(broker, self.session, self._rights, packet)
         if self._version is Version.V311:  # it knows only one refusal (3.1.1 3.9.3)
             reasons = tuple(min(reason, ReasonCode.UNSPECIFIED_ERROR) for reason in answer.reasons)
             answer = SubAck(answer.packet_id, reasons)
         self._connection.send(answer)
-        for delivery in retained:
-            broker.deliver(self.session, delivery)
+        for delivery in chain.from_iterable(find_retained(broker, held) for held in fresh):
+            if not broker.deliver(self.session, delivery) and self.outbound.is_full:
+                break  # the client must read before it asks for more
 
     def on_unsubscribe(self, packet: Unsubscribe) -> None:
         """Unsubscribe and answer."""

@@ -67,13 +67,15 @@ class Inbound:
     could take and that this client cannot be told about (3.1.1, or QoS 0): they are handed over again.
     """
 
-    __slots__ = ("_aliases", "_connection", "_maximum", "_pending", "_session", "_unfinished", "_version",
-                 "load", "retry")  # fmt: skip
+    __slots__ = ("_aliases", "_broker", "_client_id", "_connection", "_maximum", "_pending", "_session",
+                 "_unfinished", "_version", "load", "retry")  # fmt: skip
 
     def __init__(self, connection: Connection, session: Session, version: Version) -> None:
         """Start with nothing under way on this connection."""
         self._connection = connection
+        self._broker = connection.broker
         self._session = session
+        self._client_id = session.key.client_id
         self._version = version
         self._maximum = connection.broker.limits.receive_maximum
         self._aliases: dict[int, str] = {}
@@ -90,8 +92,7 @@ class Inbound:
         """
         if publish.properties is not NO_PROPERTIES:
             publish = self._resolve(publish)
-        session = self._session
-        received = Received(publish, session.identity, session.key.client_id, self)
+        received = Received(publish, self._session.identity, self._client_id, self)
         if publish.qos:
             if publish.qos == 2 and self._is_known(publish, received):  # noqa: PLR2004 # a quality of service
                 return
@@ -99,11 +100,11 @@ class Inbound:
                 expected = f"at most {self._maximum} unacknowledged messages"
                 found = self._unfinished + 1
                 raise ProtocolError(
-                    ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, "MQTT-3.3.4-9", "PUBLISH", found, expected
+                    ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, "MQTT-3.3.4-7", "PUBLISH", found, expected
                 )
             self._unfinished += 1
             self._pending.append(received)
-        broker = self._connection.broker
+        broker = self._broker
         self.load += 1
         broker.held_bytes += len(publish.payload)
         broker.events.append(received)
@@ -127,23 +128,21 @@ class Inbound:
 
     def settle(self, received: Received, outcome: int, text: str) -> None:
         """Take the outcome of a message, and answer whatever is now first in line."""
-        connection = self._connection
-        answer = connection.broker.answers[outcome]
-        publish = received.publish
-        if (
-            answer is _BUSY
-            and (not publish.qos or self._version is Version.V311)
-            and not connection.is_closed
-        ):
+        broker, publish = self._broker, received.publish
+        answer = broker.answers[outcome]
+        if answer is _BUSY and self._must_wait(publish):
             self.retry.append(received)
-            connection.wake()
+            self._connection.wake()
             return
         received.answer = answer
         received.text = text
-        connection.broker.held_bytes -= len(publish.payload)
-        self._unload()
+        broker.held_bytes -= len(publish.payload)
+        self.load -= 1
+        if self.load == self._maximum >> 1:  # half of the bound: the shell may read again
+            self._connection.wake()
         if not publish.qos:
-            self._pass_on(received)
+            if publish.retain or broker.tree.count:
+                self._pass_on(received)
             return
         pending = self._pending
         if pending[0] is received:
@@ -151,10 +150,14 @@ class Inbound:
             while pending and pending[0].answer is not None:
                 self._answer(pending.popleft())
 
+    def _must_wait(self, publish: Publish) -> bool:
+        """Whether nobody can be told that this message was not taken, so that it must be tried again."""
+        return (not publish.qos or self._version is Version.V311) and not self._connection.is_closed
+
     @property
     def is_loaded(self) -> bool:
         """Whether so much waits for its outcome that no more should be read."""
-        broker = self._connection.broker
+        broker = self._broker
         is_full = broker.held_bytes > broker.limits.max_held_bytes
         return self.load >= self._maximum or is_full or bool(self.retry)
 
@@ -168,7 +171,7 @@ class Inbound:
         for received in self.take_retries():
             received.answer = _BUSY
             self.load -= 1
-            self._connection.broker.held_bytes -= len(received.publish.payload)
+            self._broker.held_bytes -= len(received.publish.payload)
             if received.publish.qos:
                 self._withdraw(received)
                 self._forget(received)
@@ -212,26 +215,26 @@ class Inbound:
 
     def _answer(self, received: Received) -> None:
         """Pass a message on and answer its sender; whatever must be durable first holds the answer back."""
-        publish, answer = received.publish, received.answer
-        connection, notes = self._connection, self._connection.broker.notes
-        count = notes.count
+        publish, answer = received.publish, received.answer or _SUCCESS
+        broker, connection = self._broker, self._connection
+        count = broker.notes.count
         packet_id = publish.packet_id or 0
-        self._pass_on(received)
+        if publish.retain or broker.tree.count:
+            self._pass_on(received)
         if publish.qos == 1:
-            self._finish()
-            if not connection.is_closed:
-                if received.text and self._version is Version.V5 and answer is not None:
-                    connection.send(PubAck(packet_id, answer, connection.explain(received.text)))
-                else:
-                    connection.write(encode_puback_bytes(packet_id, self._version, answer or 0))
+            if self._unfinished:
+                self._unfinished -= 1
+            if received.text:
+                connection.send(PubAck(packet_id, answer, connection.explain(received.text)))
+            elif connection.dialogue is not None:
+                connection.write(encode_puback_bytes(packet_id, self._version, answer))
         else:
-            self._answer_qos_2(received, packet_id)
-        if notes.count != count:
+            self._answer_qos_2(received, packet_id, answer)
+        if broker.notes.count != count:
             connection.hold()
 
-    def _answer_qos_2(self, received: Received, packet_id: int) -> None:
+    def _answer_qos_2(self, received: Received, packet_id: int, answer: ReasonCode) -> None:
         """Note the identifier as received, or free it when the message is refused (MQTT 4.3.3)."""
-        answer = received.answer or _SUCCESS
         if answer >= _FAILED and (self._version is Version.V5 or answer is _BUSY):
             del self._session.inbound[packet_id]
             self._finish()
@@ -242,22 +245,14 @@ class Inbound:
         self._connection.send(PubRec(packet_id, answer, properties))
 
     def _pass_on(self, received: Received) -> None:
-        """Give a message to the subscribers, if it was accepted and anybody could want it."""
-        broker = self._connection.broker
-        answer = received.answer
-        if answer is not None and answer < _FAILED and (received.publish.retain or broker.has_audience):
-            broker.route(received.publish, self._session.key)
+        """Give a message to the subscribers, if it was accepted."""
+        if (received.answer or _SUCCESS) < _FAILED:
+            self._broker.route(received.publish, self._session.key)
 
     def _finish(self) -> None:
         """One message less counts towards the Receive Maximum (MQTT 4.9)."""
         if self._unfinished:
             self._unfinished -= 1
-
-    def _unload(self) -> None:
-        """One message less waits for its outcome; at half the bound the shell may read again."""
-        self.load -= 1
-        if self.load == self._maximum >> 1:
-            self._connection.wake()
 
     def _resolve(self, publish: Publish) -> Publish:
         """Put the topic in the place of its alias (MQTT 3.3.2.3.4) and refuse what only a server may send."""
@@ -273,7 +268,7 @@ class Inbound:
         alias = properties.topic_alias
         if alias is None:
             return publish
-        maximum = self._connection.broker.limits.topic_alias_maximum
+        maximum = self._broker.limits.topic_alias_maximum
         if alias > maximum:
             reason, expected = ReasonCode.TOPIC_ALIAS_INVALID, f"1 to {maximum}"
             raise ProtocolError(reason, "MQTT-3.3.2-9", "topic alias", alias, expected)

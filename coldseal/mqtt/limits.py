@@ -16,6 +16,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Messages of one connection that may wait for their acknowledgement."""
     max_held_bytes: int = 67_108_864
     """Payload bytes that may wait for their acknowledgement, on all connections; beyond, nobody is read."""
+    max_buffered_bytes: int = 1_048_576
+    """Unsent bytes of one connection; from half of it on, messages to its client wait or are dropped."""
     max_packet_bytes: int = 65_536
     """Largest packet taken in."""
     topic_alias_maximum: int = 16

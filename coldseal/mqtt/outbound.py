@@ -39,10 +39,16 @@ class Outbound:
         self.is_congested = False
         session.outbox.attach(properties.receive_maximum or 0xFFFF)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the client must read before it is sent more messages."""
+        connection = self._connection
+        return self.is_congested or connection.unsent > connection.broker.limits.max_buffered_bytes >> 1
+
     def deliver(self, delivery: Delivery) -> bool:
         """Send a QoS 0 message now or never; return whether it was sent."""
         broker = self._connection.broker
-        if self.is_congested:
+        if self.is_full:
             broker.counts.full += 1
             return False
         if delivery.is_expired(broker.now):
@@ -53,9 +59,11 @@ class Outbound:
     def pump(self) -> None:
         """Send what is due, as far as quota and socket allow."""
         connection, outbox = self._connection, self._session.outbox
+        if not outbox.is_due:
+            return
         now, notes = connection.broker.now, connection.broker.notes
         expired, count = outbox.expired, notes.count
-        while not self.is_congested and (packet := outbox.next(now)) is not None:
+        while not self.is_full and (packet := outbox.next(now)) is not None:
             if isinstance(packet, PubRel):
                 connection.send(packet)
             elif not self._send(packet):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _MAX_ID: Final = 0xFFFF
+_LONGEST_S: Final = 0xFFFF_FFFF
 _FAILED: Final = 0x80
 Answer: TypeAlias = PubAck | PubRec | PubComp
 
@@ -55,7 +56,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
         """Make the packet; the expiry interval is what is left of it (MQTT-3.3.2-6)."""
         properties = self.properties
         if self.expires_at is not None:
-            left = max(1, round(self.expires_at - now))
+            left = min(max(1, round(self.expires_at - now)), _LONGEST_S)
             properties = msgspec.structs.replace(properties, message_expiry_interval=left)
         return Publish(self.topic, self.payload, self.qos, self.retain, dup, packet_id, properties)
 
@@ -105,6 +106,11 @@ class Outbox:
     def find(self, number: int) -> Item | None:
         """Give a message that is not done."""
         return self._items.get(number)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether anything waits to be sent or repeated."""
+        return bool(self._waiting or self._again)
 
     def numbers(self) -> Iterable[int]:
         """Name the messages that are not done."""

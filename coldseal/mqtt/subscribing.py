@@ -1,6 +1,6 @@
 """SUBSCRIBE and UNSUBSCRIBE: each filter is judged alone and answered with its own reason.
 
-Rights come from outside and are asked before anything else. Retained messages are chosen here and
+Rights come from outside and are asked before anything else. Retained messages are found here and
 sent by the caller, behind the SUBACK.
 """
 
@@ -35,12 +35,12 @@ class Rights(Protocol):
 
 def subscribe(
     broker: Broker, session: Session, rights: Rights, packet: Subscribe
-) -> tuple[SubAck, list[Delivery]]:
-    """Add the subscriptions; return the answer and the retained messages that are due now."""
+) -> tuple[SubAck, list[Held]]:
+    """Add the subscriptions; return the answer, and those whose retained messages are due now."""
     identifiers = packet.properties.subscription_identifiers
     identifier = identifiers[0] if identifiers else None
     reasons: list[ReasonCode] = []
-    due: list[Delivery] = []
+    fresh: list[Held] = []
     for asked in packet.subscriptions:
         held = Held(asked, identifier)
         reason, is_new = _add(broker, session, rights, held)
@@ -48,8 +48,8 @@ def subscribe(
         if reason <= ReasonCode.GRANTED_QOS_2:
             handling = asked.retain_handling
             if handling == _ALWAYS or (handling == _IF_NEW and is_new):
-                due.extend(_retained(broker, held))
-    return SubAck(packet.packet_id, tuple(reasons)), due
+                fresh.append(held)
+    return SubAck(packet.packet_id, tuple(reasons)), fresh
 
 
 def _add(broker: Broker, session: Session, rights: Rights, held: Held) -> tuple[ReasonCode, bool]:
@@ -95,7 +95,7 @@ def revoke(broker: Broker, session: Session, rights: Rights) -> None:
     session.outbox.keep_only(lambda topic: any(is_match(levels, topic) for levels in filters))
 
 
-def _retained(broker: Broker, held: Held) -> Iterator[Delivery]:
+def find_retained(broker: Broker, held: Held) -> Iterator[Delivery]:
     """Find what is retained for a new subscription; a shared one gets nothing (5.0 4.8.2)."""
     asked = held.subscription
     group, levels = parse_filter(asked.filter)

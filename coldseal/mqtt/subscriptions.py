@@ -106,16 +106,12 @@ class _Node(Generic[Key]):
 
 
 class SubscriptionTree(Generic[Key]):
-    """All subscriptions of all subscribers; ``len`` counts them."""
+    """All subscriptions of all subscribers; ``count`` says how many there are."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._root: _Node[Key] = _Node()
-        self._count = 0
-
-    def __len__(self) -> int:
-        """Count the subscriptions."""
-        return self._count
+        self.count = 0
 
     def subscribe(self, key: Key, held: Held) -> bool:
         """Add a subscription, or replace the one with the same filter; return whether it is new.
@@ -133,7 +129,7 @@ class SubscriptionTree(Generic[Key]):
         members = node.groups.setdefault(group, {}) if group else node.held
         is_new = key not in members
         members[key] = held
-        self._count += is_new
+        self.count += is_new
         return is_new
 
     def unsubscribe(self, key: Key, topic_filter: str) -> bool:
@@ -151,7 +147,7 @@ class SubscriptionTree(Generic[Key]):
             return False
         if group and not members:
             del node.groups[group]
-        self._count -= 1
+        self.count -= 1
         for index in range(len(levels), 0, -1):
             if not path[index].is_bare:
                 break

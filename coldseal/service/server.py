@@ -139,8 +139,15 @@ class ApiServer(Server):
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def serve_bound(self) -> None:
-        """Serve until `stop`."""
-        await self.serve(sockets=[self._socket] if self._socket else None)
+        """Serve until `stop`; cancelled, it cuts what is open."""
+        try:
+            await self.serve(sockets=[self._socket] if self._socket else None)
+        finally:
+            if self.started:
+                for server in self.servers:
+                    server.close()
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
 
     def stop(self) -> None:
         """Take no more connections, let running requests end, then end."""

@@ -202,7 +202,7 @@ async def test_no_more_is_under_way_than_the_client_can_take(rig: Rig) -> None:
 
 
 async def test_a_client_that_sends_more_than_allowed_is_cut_off(site: Site) -> None:
-    """MQTT-3.3.4-7, -8: DISCONNECT with 0x93 for more than Receive Maximum without an answer."""
+    """MQTT-3.3.4-7: DISCONNECT with 0x93 for more than Receive Maximum without an answer."""
     async with running(site, receive_maximum=3) as rig:
         rig.intake.is_holding = True
         client = await rig.admitted()

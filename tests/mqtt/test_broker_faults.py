@@ -34,7 +34,7 @@ from coldseal.mqtt.packets import (
     Will,
 )
 from coldseal.mqtt.session import Identity
-from tests.mqtt.wire import GOOD, KEPT, Hub, Wire, message
+from tests.mqtt.wire import BAD, GOOD, KEPT, Hub, Wire, message
 
 V311, V5 = Version.V311, Version.V5
 
@@ -198,6 +198,39 @@ def test_a_farewell_too_large_for_the_client_goes_without_words() -> None:
     assert wire.only(Disconnect).properties.reason_string is None
 
 
+@pytest.mark.parametrize("version", [V311, V5])
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("reason", ReasonCode)
+def test_a_connection_can_be_ended_for_any_reason_in_any_state(
+    reason: ReasonCode, state: State, version: Version
+) -> None:
+    """A reason that the packet cannot carry is said as the nearest that it can: ending never fails."""
+    hub = Hub()
+    hub.is_admitting = state is State.OPEN
+    wire = hub.wire(version)
+    if state is not State.NEW:
+        wire.send(Connect("one", version))
+    if state is State.CLOSED:
+        wire.lose()
+    wire.take()
+    wire.connection.end(reason, "in words")
+    assert wire.connection.is_closed
+    wire.take()
+
+
+@pytest.mark.parametrize("text", ["\0", "a\nb", "\ud800", "\x7f\x1b[2J", "\U0010ffff", "ünïcödé " * 100])
+def test_no_reason_is_too_strange_to_be_said(text: str) -> None:
+    """It may hold what a device sent: an acknowledgement must not fail because of it."""
+    hub = Hub()
+    wire = hub.admitted()
+    for qos in (1, 2):
+        wire.send(message(qos=qos, packet_id=qos))
+        hub.acknowledge(BAD, text)
+        said = wire.answer(qos).properties.reason_string
+        assert said is not None
+        assert said.isprintable()
+
+
 def test_a_client_too_small_to_be_spoken_to_is_cut_off() -> None:
     """MQTT-3.1.2-24: nothing may be sent that is larger than it takes, CONNACK included."""
     hub = Hub()
@@ -263,6 +296,33 @@ class TestSlowReaders:
             wire.subscribe("$share/g/a")
             wire.connection.congest(is_congested=True, now=hub.now)
         assert [hub.broker.publish(message("a")) for _ in range(3)] == [1, 1, 0]
+
+    def test_one_burst_is_bounded_before_the_socket_is_asked(self) -> None:
+        """Half of the unsent bytes allowed; the rest is dropped at QoS 0, and else comes with the next write."""
+        hub = Hub(Limits(max_buffered_bytes=2_000, max_queued_bytes=100_000))
+        reader = hub.admitted()
+        reader.subscribe("a")
+        for qos in (0, 1):
+            for number in range(50):
+                hub.broker.publish(message("a", b"%02d" % number + bytes(100), qos))
+            sizes, found = [], []
+            while chunk := reader.take():
+                found += [each.payload[:2] for each in chunk if isinstance(each, Publish)]
+                sizes.append(len(chunk))
+            assert max(sizes) <= 11
+            assert found == [b"%02d" % number for number in range(50 if qos else len(found))]
+            assert len(found) == (50 if qos else 10)
+
+    def test_asking_for_what_is_retained_again_and_again_is_bounded(self) -> None:
+        """A client that does not read what it has asked for is sent no more of it."""
+        hub = Hub(Limits(max_buffered_bytes=2_000))
+        for number in range(200):
+            hub.broker.publish(message(f"a/{number}", bytes(100), 0, retain=True))
+        reader = hub.admitted()
+        asking = Subscribe(1, (Subscription("#"), Subscription("a/#")))
+        reader.send(*[asking] * 50)
+        assert reader.connection.unsent < 4_000
+        assert hub.broker.counts.full <= 100
 
     def test_telling_it_before_the_client_is_admitted_does_nothing(self) -> None:
         """There is nothing to send yet."""
@@ -349,4 +409,4 @@ def test_no_client_can_do_harm(steps: list[Packet | bytes | str]) -> None:
     assert hub.broker.held_bytes == 0
     assert hub.broker.connections == set()
     assert hub.broker._sessions == {}
-    assert len(hub.broker.tree) == 0
+    assert hub.broker.tree.count == 0

@@ -405,6 +405,12 @@ class TestRetained:
         assert found == sorted({topic for topic in topics if topic and is_match(wanted, topic)})
 
 
+def test_an_interval_never_exceeds_what_a_packet_can_carry() -> None:
+    """Also when the clock was put back while the gateway was away (3.3.2.3.3: four bytes)."""
+    packet = Delivery("a", b"", 0, expires_at=2.0**40).publish(now=0.0)
+    assert packet.properties.message_expiry_interval == 2**32 - 1
+
+
 def test_a_delivery_without_expiry_lasts() -> None:
     """Only a message that says so grows old."""
     assert not Delivery("a", b"", 0).is_expired(10**9)

@@ -36,8 +36,8 @@ class DoorLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Connections at one time that are not admitted yet."""
     max_half_open_per_address: int = 256
     """The same for one network address."""
-    handshake_timeout_s: float = 10
-    """Time for the TLS handshake."""
+    connect_timeout_s: float = 10
+    """Time for the TLS handshake; what is left of it is for CONNECT."""
 
 
 class House:
@@ -177,7 +177,7 @@ class Door:
                 lambda: self._protocol(address),
                 caller,
                 ssl=self._context,
-                ssl_handshake_timeout=limits.handshake_timeout_s if is_tls else None,
+                ssl_handshake_timeout=limits.connect_timeout_s if is_tls else None,
                 ssl_shutdown_timeout=_SHUTDOWN_S if is_tls else None,
             )
         except OSError as error:  # ssl.SSLError and every time-out among them

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 HIGH_WATER: Final = 65_536
 """Unsent bytes from which on a client counts as slow."""
-STALLED_S: Final = 60
-"""A client that stays slow for this long is cut off."""
 
 
 class Link(asyncio.Protocol):
@@ -120,7 +118,7 @@ class Link(asyncio.Protocol):
 
     def tick(self, now: float) -> None:
         """Cut off a client that has been slow for too long."""
-        if self._slow_since is not None and now - self._slow_since > STALLED_S:
+        if self._slow_since is not None and now - self._slow_since > self._listener.max_slow_s:
             self.cut_off("slow")
 
     def end(self, reason: ReasonCode, text: str) -> None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from coldseal.errors import OperatorError
-from coldseal.gateway.message import Message, Outcome
+from coldseal.gateway.message import Outcome
 from coldseal.gateway.sources.admission import Reception, read_revoked
 from coldseal.gateway.sources.door import Door, DoorLimits, House
+from coldseal.gateway.sources.handover import Handover
 from coldseal.gateway.sources.link import Link
 from coldseal.gateway.sources.report import Report
 from coldseal.gateway.sources.writing import SessionWriter
@@ -36,12 +37,11 @@ if TYPE_CHECKING:
     from coldseal.core.topics import Policy
     from coldseal.gateway.clock import Clock, Stamp
     from coldseal.gateway.config import Mqtt
+    from coldseal.gateway.sources.handover import Intake
     from coldseal.gateway.sources.sessions import SessionStore
     from coldseal.mqtt.connection import Connection
     from coldseal.observe.metrics import GatewayMetrics
     from coldseal.settings import Address
-
-NOT_AUTHORISED: Final = "not-authorised"
 
 ANSWERS: Final[dict[int, ReasonCode]] = {
     Outcome.SEALED: ReasonCode.SUCCESS,
@@ -55,18 +55,6 @@ ANSWERS: Final[dict[int, ReasonCode]] = {
 _TICK_S: Final = 1.0
 _STOP_S: Final = 5.0
 _SOON_S: Final = 0.01
-_MAX_TOPICS_KEPT: Final = 16_384
-
-
-class Intake(Protocol):
-    """What takes the messages: the pipeline."""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether a source should stop reading until earlier messages are acknowledged."""
-
-    def submit(self, message: Message) -> None:
-        """Take a message; its ``acknowledge`` is called once, later."""
 
 
 class MqttListener:
@@ -94,9 +82,11 @@ class MqttListener:
         doors: DoorLimits | None = None,
     ) -> None:
         """Take the parts; ``start`` opens the doors."""
-        self._config, self._policy, self._intake, self._clock = config, policy, intake, clock
+        self._config, self._intake, self._clock = config, intake, clock
         self._report = Report(metrics)
-        self._house = House(doors or _door_limits(config), self._report.turned_away)
+        self._house = House(
+            doors or msgspec.convert(config, DoorLimits, from_attributes=True), self._report.turned_away
+        )
         passwords = open_passwords(config.passwords) if config.passwords is not None else None
         self._reception = Reception(
             policy, self._house, passwords, self._report, now=self.now, dispatch=self.dispatch
@@ -105,14 +95,15 @@ class MqttListener:
         self._doors: dict[str, Door] = {}
         self._links: dict[Connection, Link] = {}
         self._held: set[Connection] = set()
-        self._topics: dict[tuple[str, str], str] = {}
+        self._hand_over = Handover(policy, intake)
         self._is_stopping = False
         self._ticking: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
         self._epoch = 0.0
         self.paused: set[Link] = set()
-        self.max_buffered_bytes = config.max_buffered_bytes
-        self.broker = Broker(_limits(config), ANSWERS, self._wake, 0.0)
+        self.max_buffered_bytes, self.max_slow_s = config.max_buffered_bytes, config.max_slow_s
+        limits = msgspec.convert(config, Limits, from_attributes=True)
+        self.broker = Broker(limits, ANSWERS, self._wake, 0.0)
         self._stirred = asyncio.Event()
         self._writer = SessionWriter(
             store, take=self.broker.take_changes, written=self._written, failed=self._report.unsaved
@@ -288,37 +279,6 @@ class MqttListener:
                 elif isinstance(event, Fault):
                     self._fault(event)
 
-    def _hand_over(self, received: Received, stamp: Stamp) -> None:
-        """Give a message to the intake, with the judgement of its topic."""
-        publish, identity = received.publish, received.identity
-        place = (identity.name, publish.topic)
-        refused = self._topics.get(place)
-        if refused is None:
-            refused = self._judge(*place)
-        self._intake.submit(
-            Message(
-                identity.name,
-                identity.credential,
-                publish.topic,
-                publish.payload,
-                publish.qos,
-                publish.packet_id,
-                publish.dup,
-                stamp,
-                received.acknowledge,
-                refused,
-                received.client_id,
-            )
-        )
-
-    def _judge(self, device: str, topic: str) -> str:
-        """Say why a device may not publish a topic, or nothing; remembered for a while."""
-        if len(self._topics) >= _MAX_TOPICS_KEPT:
-            self._topics.clear()
-        refused = "" if self._policy.rights(device).may_publish(topic) else NOT_AUTHORISED
-        self._topics[device, topic] = refused
-        return refused
-
     def _fault(self, fault: Fault) -> None:
         """A client broke the standard; the machine has ended its connection."""
         link = self._links.get(fault.connection)
@@ -403,13 +363,3 @@ class MqttListener:
         self.show()
         self.dispatch()
         self._flush()
-
-
-def _limits(config: Mqtt) -> Limits:
-    """Take the machine's bounds from the configuration."""
-    return msgspec.convert(config, Limits, from_attributes=True)
-
-
-def _door_limits(config: Mqtt) -> DoorLimits:
-    """Take the doors' bounds from the configuration."""
-    return DoorLimits(max_connections=config.max_connections, handshake_timeout_s=config.connect_timeout_s)

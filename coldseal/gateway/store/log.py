@@ -185,19 +185,8 @@ class Log:
             if self._segment.pending_pages * PAGE_BYTES > self._limits.wal_mb * _MIB:
                 self._upkeep_due.set()
 
-    def roll_reason(self, now_ms: int) -> str:
-        """Say why the segment should end now: `entries` or `day`; empty if it should not."""
-        count = self.size - self._segment.first
-        if count >= self._limits.segment_entries:
-            return "entries"
-        return "day" if count and now_ms // _DAY_MS != self._day else ""
-
-    def is_roll_due(self, now_ms: int) -> bool:
-        """Whether the segment should end now; the caller says so in an entry, then calls `roll`."""
-        return bool(self.roll_reason(now_ms))
-
     async def roll(self, now_ms: int) -> None:
-        """End the segment and begin the next; one that is empty goes on.
+        """End the segment and begin the next, on the day of `now_ms`; one that is empty goes on.
 
         Raises:
             UnavailableError: the old one goes on; it may be tried again.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -24,6 +23,7 @@ from coldseal.core.log.delivery.sender import (
     Terms,
     begin,
     choose,
+    delivered,
     reach,
     settle,
 )
@@ -167,8 +167,7 @@ class Uplink:
             await self._bell.wait_growth(POLL_S)
             return
         self._delivery = self._delivery.after(Event.CHOSEN)
-        size = batch.checkpoint.size
-        hoped = replace(self._delivery, published=max(self._delivery.published, size), cursor=size)
+        hoped = delivered(self._delivery, batch.checkpoint.size)
         answer, following = await asyncio.gather(self._post(batch.body), self._aside(self._prepare, hoped))
         after, step = settle(
             self._delivery,

@@ -12,7 +12,7 @@ import pytest
 
 from coldseal.gateway.message import Outcome
 from coldseal.gateway.sources.door import DoorLimits
-from coldseal.gateway.sources.link import HIGH_WATER, STALLED_S
+from coldseal.gateway.sources.link import HIGH_WATER
 from coldseal.gateway.sources.report import Seldom
 from coldseal.mqtt.codec import encode
 from coldseal.mqtt.connection import Connection
@@ -81,7 +81,7 @@ class TestDoor:
 
     async def test_a_caller_who_never_shakes_hands_is_sent_away(self, site: Site) -> None:
         """TLS: the time for the handshake is bounded, and its place is free again."""
-        doors = DoorLimits(max_half_open=1, handshake_timeout_s=0.3)
+        doors = DoorLimits(max_half_open=1, connect_timeout_s=0.3)
         async with running(site, doors=doors) as rig:
             reader, writer = await asyncio.open_connection("127.0.0.1", rig.listener.port)
             with contextlib.suppress(ConnectionError):
@@ -171,7 +171,7 @@ class TestPressure:
                 await writer.publish("TopicA", bytes(60_000), number % 2, packet_id=number + 1)
             await rig.until(lambda: rig.shown("dropped_total", reason="queue-full") > 0)
             await writer.expect_nothing()
-            rig.pass_s(STALLED_S + 1)
+            rig.pass_s(61)
             await rig.until(lambda: len(rig.listener.broker.connections) == 1)
 
     async def test_a_client_that_sends_and_never_reads_is_cut_off(self, site: Site) -> None:

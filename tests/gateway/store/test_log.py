@@ -120,16 +120,11 @@ async def test_a_snapshot_is_given_back_with_the_entries_behind_it(tmp_path: Pat
         assert list(log.replay) == after
 
 
-async def test_a_segment_ends_by_entries_and_by_day(tmp_path: Path) -> None:
-    """The caller asks, seals the end, and rolls."""
-    async with opened(tmp_path / "log", limits=SMALL) as log:
-        assert log.roll_reason(NOW_MS + DAY_MS) == ""  # nothing in it: it goes on
-        await fill(log, [99])
-        assert not log.is_roll_due(NOW_MS)
-        assert log.roll_reason(NOW_MS + DAY_MS) == "day"
-        assert log.roll_reason(NOW_MS - 1) == "day"  # the clock was set back
-        await fill(log, [1])
-        assert log.roll_reason(NOW_MS) == "entries"
+async def test_the_log_tells_what_decides_when_a_segment_ends(tmp_path: Path) -> None:
+    """Where it began, on which day, and how many entries it may have; also after a restart."""
+    for _ in range(2):
+        async with opened(tmp_path / "log", limits=SMALL) as log:
+            assert (log.segment_first, log.segment_day, log.segment_entries) == (0, NOW_MS // DAY_MS, 100)
 
 
 async def test_the_log_goes_on_in_the_next_segment(tmp_path: Path) -> None:
@@ -143,14 +138,12 @@ async def test_the_log_goes_on_in_the_next_segment(tmp_path: Path) -> None:
         assert log.segment_first == log.size == 7
         await log.roll(NOW_MS + DAY_MS)
         await fill(log, [3])
-        assert not log.is_roll_due(NOW_MS + DAY_MS)
     assert {path.name for path in folder.glob("*.db")} == {f"{0:020d}.db", f"{7:020d}.db"}
     async with opened(folder, limits=SMALL) as log:
         assert (log.size, log.segment_first, log.checkpoint_size, log.replayed) == (10, 7, 7, 3)
         assert log.snapshot == b"knows seven"
         assert len(list(log.replay)) == 3
-        assert log.is_roll_due(NOW_MS)
-        assert not log.is_roll_due(NOW_MS + DAY_MS)
+        assert log.segment_day == NOW_MS // DAY_MS + 1
     assert verify_chained(stored(folder)).size == 10
 
 

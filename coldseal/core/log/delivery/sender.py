@@ -226,6 +226,18 @@ def choose(delivery: Delivery, sizes: Sequence[int], limit: int) -> int | None:
     return within[-1] if within else beyond[0]
 
 
+def delivered(delivery: Delivery, size: int) -> Delivery:
+    """Give the state, but for its phase, once everything below ``size`` has a receipt."""
+    return replace(
+        delivery,
+        published=max(delivery.published, size),
+        cursor=size,
+        failures=0,
+        fault="",
+        halvings=max(0, delivery.halvings - 1),
+    )
+
+
 def settle(
     delivery: Delivery, sent: Checkpoint, answer: Answer, terms: Terms, *, log_size: int, chance: float
 ) -> tuple[Delivery, Step]:
@@ -278,16 +290,7 @@ def _judge(
     match answer:
         case Receipt():
             verify_receipt(answer, sent, terms.witness)
-            done = max(delivery.published, sent.size)
-            moved = replace(
-                delivery,
-                published=done,
-                cursor=sent.size,
-                failures=0,
-                fault="",
-                halvings=max(0, delivery.halvings - 1),
-            )
-            return moved.after(Event.DELIVERED), Step(receipt=answer)
+            return delivered(delivery, sent.size).after(Event.DELIVERED), Step(receipt=answer)
         case Refused():
             raise RefusedError(answer)
         case Unavailable(kind, cause):

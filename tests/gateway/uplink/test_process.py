@@ -1,0 +1,185 @@
+"""The uplink's own process: it lives as long as its input, and says what is wrong with its configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from coldseal.errors import UnavailableError
+from coldseal.gateway.uplink import process as module
+from coldseal.gateway.uplink.receipts import Receipts
+from tests.gateway.uplink.deliveries import grown
+from tests.gateway.uplink.test_faults import port_of, verify_delivered
+from tests.sealed import ORIGIN, SealedLog
+from tests.trial import DEADLINE_S, STORE_KEY, Site, until
+
+
+def configure(site: Site, port: int, **changes: str) -> Path:
+    """Write the gateway's configuration."""
+    certificate = site.certificates["gateway"]
+    uplink = {
+        "url": f"https://localhost:{port}",
+        "certificate": str(certificate),
+        "key": str(certificate.with_suffix(".key")),
+        "ca": str(site.trust),
+        "witness": site.witness.encode(),
+    } | changes
+    lines = "".join(f'{name} = "{value}"\n' for name, value in uplink.items())
+    key = site.folder / "store.key"
+    if not key.exists():
+        key.write_text(STORE_KEY.hex())
+        key.chmod(0o600)
+    path = site.folder / "gateway.toml"
+    path.write_text(
+        f'[gateway]\norigin = "{ORIGIN}"\nsite = "site-7"\ndata = "{site.gateway}"\n'
+        f'[mqtt]\nlisten = ""\nplain_listen = "127.0.0.1:0"\npasswords = "passwords"\n'
+        f'[store]\nkey = "file:store.key"\n[uplink]\nretry_initial_s = 0.05\nretry_max_s = 0.1\n{lines}'
+    )
+    return path
+
+
+@asynccontextmanager
+async def program(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the process, and end it by its own id."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "coldseal.gateway.uplink.process",
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def published(site: Site) -> int:
+    """Read how far the process is, as the gateway does."""
+    try:
+        with closing(Receipts(site.gateway, STORE_KEY, readonly=True)) as receipts:
+            return receipts.status().published
+    except UnavailableError:
+        return -1
+
+
+async def test_it_delivers_until_its_input_ends(site: Site, log: SealedLog) -> None:
+    """Told of growth by a line; its end is in order."""
+    await site.store(grown(log, 20))
+    async with site.running() as service:
+        path = configure(site, port_of(service.address))
+        async with program(str(path), "uplink.batch_entries=10") as process:
+            assert process.stdin is not None
+            await until(lambda: published(site) == 21)
+            await site.store(grown(log, 20))
+            process.stdin.write(b"41\n")
+            await until(lambda: published(site) == 41)
+            process.stdin.close()
+            async with asyncio.timeout(DEADLINE_S):
+                assert await process.wait() == 0
+
+    await verify_delivered(site, log)
+
+
+async def test_a_killed_process_goes_on_where_its_receipts_end(site: Site, log: SealedLog) -> None:
+    """Nothing is lost and nothing doubled."""
+    await site.store(grown(log, *[10] * 10))
+    async with site.running() as service:
+        path = configure(site, port_of(service.address))
+        for _ in range(3):
+            async with program(str(path), "uplink.batch_entries=10") as process:
+                await until(lambda: published(site) >= 11)
+                process.kill()
+                await process.wait()
+        async with program(str(path)):
+            await until(lambda: published(site) == 101)
+
+    await verify_delivered(site, log)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [((), "No such file"), (("missing.toml",), "missing.toml")],
+)
+async def test_a_missing_configuration_is_told(arguments: tuple[str, ...], named: str) -> None:
+    """With the exit code for a wrong use."""
+    async with program(*arguments) as process:
+        _, said = await process.communicate()
+
+    assert process.returncode == 2
+    assert b"uplink.failed" in said
+    assert named.encode() in said or b"directory" in said
+
+
+async def outcome(path: Path) -> tuple[int | None, str]:
+    """Run the process to its end; give exit code and what it said."""
+    async with asyncio.timeout(DEADLINE_S), program(str(path)) as process:
+        _, said = await process.communicate()
+    return process.returncode, said.decode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"witness": "nonsense"}, "uplink.witness"),
+        ({"witness": SealedLog().admitted.checkpoint_keys[1].encode()}, "no cosigner"),
+        ({"ca": "missing.pem"}, "missing.pem"),
+        ({"url": ""}, "not configured"),
+    ],
+)
+async def test_a_wrong_configuration_is_told(site: Site, changes: dict[str, str], named: str) -> None:
+    """The gateway starts it again: it may be mended."""
+    if not changes.get("url", "set"):
+        changes = changes | {"certificate": ""}
+
+    code, said = await outcome(configure(site, 1, **changes))
+
+    assert code == 2
+    assert named in said
+
+
+async def test_a_damaged_log_ends_it_with_another_code(site: Site, log: SealedLog) -> None:
+    """Nothing is sent of which nobody knows what it was."""
+    await site.store(grown(log, 20))
+    (site.gateway / "log" / "head").write_bytes(bytes(1000))
+
+    async with asyncio.timeout(DEADLINE_S), program(str(configure(site, 1))) as process:
+        assert process.stderr is not None
+        said = await process.stderr.read()
+        assert await process.wait() == 3
+
+    assert b"uplink.failed" in said
+
+
+async def test_a_held_delivery_is_resumed_by_a_word(site: Site, log: SealedLog) -> None:
+    """A person has looked, and writes it to the process."""
+    other = log.copy()
+    await site.store(grown(log, 5))
+    async with site.running() as service:
+        port = port_of(service.address)
+        async with program(str(configure(site, port))):
+            await until(lambda: published(site) == 6)
+        for path in (site.gateway / "log").iterdir():
+            path.unlink()
+        other.grow(9, text="probe-2").checkpoint()
+        await site.store(other)
+        async with program(str(configure(site, port))) as process:
+            assert process.stdin is not None
+            await until(lambda: service._ingest.finished == 2)
+            process.stdin.write(b"15\n")
+            process.stdin.write(b"resume\n")
+            await until(lambda: service._ingest.finished == 3)
+
+
+def test_a_fault_of_the_program_is_not_hidden() -> None:
+    """What is not ours passes through, with its traceback."""
+    with pytest.raises(RuntimeError):
+        module._report(RuntimeError("a bug"))
