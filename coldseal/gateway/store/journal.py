@@ -40,12 +40,14 @@ class Sealed(msgspec.Struct, frozen=True):
         attempt: which run of the chain it was sealed in: a failed commit begins a new one.
         is_own: it may use the reserved space.
         ends: why the segment ends with it, ``entries`` or ``day``; empty if it goes on.
+        t_ms: when it was sealed, UTC milliseconds.
     """
 
     group: Group | None
     attempt: int
     is_own: bool
     ends: str
+    t_ms: int
 
 
 class Journal:
@@ -129,7 +131,7 @@ class Journal:
         )
         has_snapshot = is_fixed or chain.size - self._snapshot_size >= self._snapshot_entries
         if not entries and not has_checkpoint:
-            return Sealed(None, attempt, is_own, "")
+            return Sealed(None, attempt, is_own, "", now.t_ms)
         if has_checkpoint:
             self._fixed, self._fixed_at_ms = chain.size, now.mono_ms
         if has_snapshot:
@@ -140,7 +142,7 @@ class Journal:
         group = Group(
             entries=entries, chain=chain, checkpoint=note, snapshot=snapshot() if has_snapshot else None
         )
-        return Sealed(group, attempt, is_own, ends)
+        return Sealed(group, attempt, is_own, ends, now.t_ms)
 
     async def commit(self, sealed: Sealed) -> None:
         """Make a sealed group durable, and end the segment behind it if that is due.
@@ -169,7 +171,7 @@ class Journal:
         """Begin the next segment; where that cannot be done now, a later group ends this one again."""
         first, last = self._log.segment_first, self._log.size - 1
         try:
-            await self._log.roll(self._clock.now().t_ms)
+            await self._log.roll(sealed.t_ms)
         except UnavailableError:
             self._first, self._day = self._log.segment_first, self._log.segment_day
             return

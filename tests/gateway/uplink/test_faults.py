@@ -242,7 +242,7 @@ async def test_a_service_restarted_in_the_middle_goes_on(site: Site, log: Sealed
         for upto in (51, 201):
             async with site.running() as service:
                 proxy.target = port_of(service.address)
-                await until(lambda upto=upto: up.uplink.delivery.published >= upto)  # type: ignore[misc] # bound
+                await until(lambda upto=upto: up.uplink.delivery.published >= upto)  # type: ignore[misc] # bound now, by its default
 
     await verify_delivered(site, log)
 
