@@ -19,6 +19,10 @@ from bench.peers import baseline_per_second, mosquitto
 from bench.programs import MeasurementError, size_on_disk, wait_until
 from bench.report import Row
 from bench.sites import Gateway, Service, make_gateway, make_service, run_gateway
+from coldseal.gateway.config import load_gateway
+from coldseal.gateway.store.reader import LogReader
+from coldseal.gateway.uplink.process import LOG_FOLDER
+from coldseal.signing.secrets import read_symmetric_key
 
 CHECKPOINT_GOAL, RECORD_GOAL = 2.5, 0.7
 
@@ -174,8 +178,8 @@ def drain(bench: Bench) -> Iterator[Row]:
     folder = make_gateway(bench.credentials, bench.place("drain"), service)
     with run_gateway(folder, settings=PROMPT) as gateway:
         bench.fill(gateway, entries)
+        time.sleep(2.0)  # until a checkpoint covers the last of them, and the metrics count it
         entries = gateway.entries()
-        time.sleep(1.5)  # until a checkpoint covers the last of them
         with service.running():
             stored, verified = _drained(service, entries)
     yardstick = f"verifying × {bench.cores} cores"
@@ -239,8 +243,7 @@ def disk(bench: Bench) -> Iterator[Row]:
     folder = make_gateway(bench.credentials, bench.place("disk"))
     with run_gateway(folder) as gateway:
         bench.fill(gateway, entries)
-        total = gateway.entries()
-    length = _entry_length(folder)
+    total, length = _entries(folder)
     yield Row(
         key="disk",
         figure="bytes on disk for an entry",
@@ -254,20 +257,15 @@ def disk(bench: Bench) -> Iterator[Row]:
     )
 
 
-def _entry_length(folder: Path) -> float:
-    """Measure the mean length of the entries in a gateway's log."""
-    from coldseal.gateway.config import load_gateway  # noqa: PLC0415 -- the other rows need no package parts
-    from coldseal.gateway.store.reader import LogReader  # noqa: PLC0415 -- the same
-    from coldseal.gateway.uplink.process import LOG_FOLDER  # noqa: PLC0415 -- the same
-    from coldseal.signing.secrets import read_symmetric_key  # noqa: PLC0415 -- the same
-
+def _entries(folder: Path) -> tuple[int, float]:
+    """Count the entries in a gateway's log, and measure the mean length of the first thousand."""
     config = load_gateway(folder / "gateway.toml")
     reader = LogReader(config.gateway.data / LOG_FOLDER, read_symmetric_key(config.store.key, folder))
     try:
-        entries = reader.read(1000)
+        entries = reader.read(1, max_entries=1000)
+        return reader.size(), sum(map(len, entries)) / len(entries)
     finally:
         reader.close()
-    return sum(map(len, entries)) / len(entries)
 
 
 def memory(bench: Bench) -> Iterator[Row]:

@@ -30,7 +30,7 @@ SLOW_FSYNC = (
     "-e",
     "inject=fsync,fdatasync:delay_exit=5000",
 )
-"""Delays the return of every fsync by 5 ms; ``-o`` and a file follow."""
+"""Delays the return of every fsync by 5 ms, and stops at no other call; ``-o`` and a file follow."""
 
 
 @dataclass(frozen=True)

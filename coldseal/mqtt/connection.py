@@ -280,7 +280,7 @@ class Connection:
             self._out = []
 
     def take(self) -> bytes:
-        """Give the output that may leave, in its order, and forget it; what found no room moves up."""
+        """Give the output that may leave, in its order, and forget it."""
         self.is_ready = False
         parts: list[bytes] = []
         while self._held and self._held[0][0] <= self.broker.saved:
@@ -290,9 +290,12 @@ class Connection:
             self._out = []
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         self.unsent -= len(data)
+        return data
+
+    def move_up(self) -> None:
+        """The output has been written: what found no room in it is next, unless the client is slow."""
         if self.dialogue is not None:
             self.dialogue.outbound.pump()
-        return data
 
     def _drop_held(self) -> None:
         """Forget answers that are not true yet, and what was to come behind them."""

@@ -27,7 +27,7 @@ from coldseal.service.ingest import Ingest, Witness
 from coldseal.service.ledger import Ledger
 from coldseal.service.server import ApiServer, Certificate
 from coldseal.service.storage.values import Summary
-from coldseal.service.verification import Audit, Verifier
+from coldseal.service.verification import NICENESS, Audit, Verifier
 from coldseal.signing.keys import open_ed25519
 from coldseal.signing.secrets import read_symmetric_key
 
@@ -78,7 +78,9 @@ class Service:
         self._metrics = metrics
         self._ledger = ledger
         self._admission = Admission(settings.data / "logs")
-        self._verifier = Verifier(config.verify.workers, metrics)
+        is_verified_first = config.verify.signatures == "first"
+        niceness = 0 if is_verified_first else NICENESS
+        self._verifier = Verifier(config.verify.workers, metrics, niceness=niceness)
         self._audit = Audit(ledger, self._admission, self._verifier, metrics)
         self._ingest = Ingest(
             self._admission,
@@ -87,7 +89,7 @@ class Service:
             Witness(settings.name, open_ed25519(config.witness.key, base=Path())),
             now=lambda: time.time_ns() // 10**9,
             metrics=metrics,
-            is_verified_first=config.verify.signatures == "first",
+            is_verified_first=is_verified_first,
         )
         api = Api(
             self._ingest,

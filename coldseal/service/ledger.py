@@ -151,9 +151,9 @@ class Ledger:
         """Give entries ``first`` to ``end``, as far as they are held."""
         return await self._read(lambda: self._store.entries(origin, first, end))
 
-    async def next_bundle(self, origin: str, first: int) -> tuple[int, int, bytes] | None:
-        """Give the bundle that holds entry ``first``: seq of its own first entry, count, frames."""
-        return await self._read(lambda: self._store.next_bundle(origin, first))
+    async def next_bundles(self, origin: str, first: int, limit: int) -> list[tuple[int, int, bytes]]:
+        """Give the bundles of ``limit`` entries from ``first`` on: seq of the first entry, count, frames."""
+        return await self._read(lambda: self._store.next_bundles(origin, first, limit))
 
     async def receipt(self, origin: str, size: int | None = None) -> Receipted | None:
         """Give the receipt at a size, or the newest one."""

@@ -27,15 +27,18 @@ if TYPE_CHECKING:
     from coldseal.observe.metrics import ServiceMetrics
     from coldseal.service.admission import Admission
     from coldseal.service.ledger import Ledger
+    from coldseal.service.storage.values import Summary
 
 CHUNK_ENTRIES: Final = 512
 """Entries handed to a worker at once: some tens of milliseconds of work."""
+STEP_ENTRIES: Final = 8_192
+"""Entries of one log that are checked before another log's turn, and before the progress is stored."""
 ATTEMPTS: Final = 3
 """Pools that may break over one bundle before it is put off."""
 LOOK_AGAIN_S: Final = 5.0
 """Pause before logs that could not be checked are looked at again."""
-NICENESS: Final = 19
-"""Workers give way to the process that takes batches in."""
+NICENESS: Final = 10
+"""By how much checks behind the receipts give way to the process that takes batches in."""
 
 _log = Log("service.verification")
 
@@ -43,9 +46,16 @@ _log = Log("service.verification")
 class Verifier:
     """A pool of processes that check signatures."""
 
-    def __init__(self, workers: int, metrics: ServiceMetrics) -> None:
-        """Take the number of processes (0: one for each processor); they start with the first bundle."""
+    def __init__(self, workers: int, metrics: ServiceMetrics, *, niceness: int = 0) -> None:
+        """Prepare the pool; its processes start with the first bundle.
+
+        Args:
+            workers: how many processes; 0 stands for one for each processor.
+            metrics: what is counted.
+            niceness: how far they give way to others; `NICENESS` for what nobody waits for.
+        """
         self._workers = workers or os.cpu_count() or 1
+        self._niceness = niceness
         self._metrics = metrics
         self._pool = self._start()
 
@@ -95,7 +105,22 @@ class Verifier:
     def _start(self) -> ProcessPoolExecutor:
         """Make a pool of fresh processes, which share nothing with this one."""
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_prepare_worker)
+        return ProcessPoolExecutor(
+            self._workers, mp_context=context, initializer=_prepare_worker, initargs=(self._niceness,)
+        )
+
+
+class _Stretch:
+    """Entries of one log that are being checked."""
+
+    def __init__(
+        self, verifier: Verifier, log: AdmittedLog, mode: str, bundles: list[tuple[int, int, bytes]]
+    ) -> None:
+        """Hand them to the processes."""
+        self.first = bundles[0][0]
+        self.end = self.first + sum(count for _, count, _ in bundles)
+        frames = b"".join(part for _, _, part in bundles)
+        self.findings = asyncio.ensure_future(verifier.refute(log, mode, self.first, frames))
 
 
 class Audit:
@@ -109,20 +134,25 @@ class Audit:
         self._admission = admission
         self._verifier = verifier
         self._metrics = metrics
+        self._ahead: dict[str, _Stretch] = {}
 
     async def run(self) -> None:
         """Check whatever is stored and not checked yet, for ever."""
-        while True:
-            self._ledger.grown.clear()
-            if not await self.step():
-                try:
-                    async with asyncio.timeout(LOOK_AGAIN_S):
-                        await self._ledger.grown.wait()
-                except TimeoutError:
-                    continue
+        try:
+            while True:
+                self._ledger.grown.clear()
+                if not await self.step():
+                    try:
+                        async with asyncio.timeout(LOOK_AGAIN_S):
+                            await self._ledger.grown.wait()
+                    except TimeoutError:
+                        continue
+        finally:
+            for stretch in self._ahead.values():
+                stretch.findings.cancel()
 
     async def step(self) -> bool:
-        """Check one bundle of each log that has any; say whether there was something to do."""
+        """Check a stretch of each log that has any; say whether there was something to do."""
         progress = False
         for origin in await self._ledger.unverified():
             log = self._admission.find(origin)
@@ -134,19 +164,29 @@ class Audit:
         return progress
 
     async def _check_next(self, log: AdmittedLog) -> bool:
-        """Check the next bundle of one log and keep what was found."""
+        """Check the next stretch of one log and keep what was found; the one after it is begun before."""
         summary, _ = await self._ledger.summary(log.origin)
-        bundle = await self._ledger.next_bundle(log.origin, summary.verified)
-        if bundle is None:
+        current = self._ahead.pop(log.origin, None)
+        if current is not None and current.first != summary.verified:  # the one before it failed
+            current.findings.cancel()
+            current = None
+        current = current or await self._begin(log, summary, summary.verified)
+        if current is None:
             return False
-        first, count, frames = bundle
-        refuted = await self._verifier.refute(log, summary.mode, first, frames)
-        end = first + count
-        await self._ledger.mark_verified(log.origin, summary.verified, end, refuted)
-        self._metrics.verified.inc(end - summary.verified - len(refuted))
+        following = await self._begin(log, summary, current.end)
+        if following is not None:
+            self._ahead[log.origin] = following
+        refuted = await current.findings
+        await self._ledger.mark_verified(log.origin, current.first, current.end, refuted)
+        self._metrics.verified.inc(current.end - current.first - len(refuted))
         if refuted:
             self._verifier.report(log.origin, refuted)
         return True
+
+    async def _begin(self, log: AdmittedLog, summary: Summary, first: int) -> _Stretch | None:
+        """Read the next entries and hand them over; None if there are none."""
+        bundles = await self._ledger.next_bundles(log.origin, first, STEP_ENTRIES)
+        return _Stretch(self._verifier, log, summary.mode, bundles) if bundles else None
 
 
 def _split(frames: bytes) -> Iterator[tuple[int, bytes]]:
@@ -162,9 +202,9 @@ def _split(frames: bytes) -> Iterator[tuple[int, bytes]]:
             first, start, count = first + count, at, 0
 
 
-def _prepare_worker() -> None:
-    """Set a worker up: lower priority, deaf to the terminal's ^C, and gone when its parent is gone."""
-    os.nice(NICENESS)
+def _prepare_worker(niceness: int) -> None:
+    """Set a worker up: its priority, deaf to the terminal's ^C, and gone when its parent is gone."""
+    os.nice(niceness)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
 

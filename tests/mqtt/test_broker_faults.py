@@ -298,7 +298,7 @@ class TestSlowReaders:
         assert [hub.broker.publish(message("a")) for _ in range(3)] == [1, 1, 0]
 
     def test_one_burst_is_bounded_before_the_socket_is_asked(self) -> None:
-        """Half of the unsent bytes allowed; the rest is dropped at QoS 0, and else comes with the next write."""
+        """Half of the unsent bytes allowed; the rest is dropped at QoS 0, or comes with the next write."""
         hub = Hub(Limits(max_buffered_bytes=2_000, max_queued_bytes=100_000))
         reader = hub.admitted()
         reader.subscribe("a")

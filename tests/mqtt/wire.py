@@ -103,7 +103,9 @@ class Wire:
 
     def take(self) -> list[Packet]:
         """Give what may leave by now: nothing that waits for the disk."""
-        return self._decoder.feed(self.connection.take())
+        data = self.connection.take()
+        self.connection.move_up()
+        return self._decoder.feed(data)
 
     def only(self, kind: type[Kind]) -> Kind:
         """Give the one packet that may leave, of this kind."""

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from starlette.requests import Request
 
-from coldseal.service.api import Room, _certificate
+from coldseal.service.api import Room, _caller, _certificate
+from coldseal.service.ingest import NotAdmittedError
 
 
 async def test_bodies_that_fit_are_read_at_the_same_time() -> None:
@@ -60,3 +61,9 @@ def test_a_scope_without_a_certificate_has_none() -> None:
     """As another server than ours would give it."""
     assert _certificate(Request({"type": "http"})) is None
     assert _certificate(Request({"type": "http", "extensions": {"coldseal.certificate": "text"}})) is None
+
+
+async def test_a_page_asked_for_without_a_certificate_is_refused() -> None:
+    """As another server than ours would pass it on."""
+    with pytest.raises(NotAdmittedError):
+        _caller(Request({"type": "http"}), "operator")

@@ -26,6 +26,7 @@ from coldseal.core.log.record import frame
 from coldseal.errors import InputError, UnavailableError
 from coldseal.identity.peer import Role
 from coldseal.service.ingest import NotAdmittedError
+from coldseal.service.storage import sqlite
 from tests.sealed import COSIGNED, ORIGIN, SealedLog, new_keys, witness_key
 from tests.service.bench import Bench
 from tests.service.conftest import OpenBench
@@ -168,6 +169,23 @@ async def test_the_same_fault_again_is_counted_not_kept_again(bench: Bench) -> N
     (kept,) = await bench.evidence()
     assert (kept.times, kept.evidence.t, kept.last_t) == (3, COSIGNED, COSIGNED + 2)
     assert kept.evidence.held == b""
+
+
+async def test_beyond_its_bound_evidence_is_refused_and_alarmed_but_not_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hostile gateway fills no disk."""
+    monkeypatch.setattr(sqlite, "MAX_EVIDENCE", 2)
+    log = bench.admit(SealedLog()).grow(3)
+    frames = log.batch().frames
+    for number in range(4):
+        wrong = log.sign(Checkpoint(ORIGIN, 4, bytes([number]) * 32))
+        with pytest.raises(RootMismatchError):
+            await bench.take(encode_batch(wrong, 0, frames))
+
+    assert len(await bench.evidence()) == 2
+    assert bench.counted("refused", error="root-mismatch") == 4
+    assert bench.counted("evidence", error="root-mismatch") == 2
 
 
 async def test_a_broken_chain_is_refused_with_the_entry_that_breaks_it(bench: Bench) -> None:

@@ -146,6 +146,17 @@ async def test_a_malformed_batch_is_400(site: Site, service: Service) -> None:
     assert isinstance(answer, Unavailable)
 
 
+async def test_a_full_ledger_is_503_and_the_same_batch_is_right_later(site: Site, service: Service) -> None:
+    """Nothing is lost by it: the gateway keeps its entries."""
+    service._ledger._store._limit = 1
+    status, answer = await post(site, service, SealedLog().body())
+
+    assert status == 503
+    assert isinstance(answer, Unavailable)
+    service._ledger._store._limit = 2**30
+    assert (await post(site, service, SealedLog().body()))[0] == 200
+
+
 async def test_another_media_type_is_415(site: Site, service: Service) -> None:
     """A batch says what it is."""
     status, _ = await post(site, service, b"{}", Content_Type="application/json")
@@ -440,3 +451,24 @@ def test_an_ipv6_address_is_bound_with_its_brackets(site: Site) -> None:
     assert bound.startswith("[::1]:")
     assert server._socket is not None
     server._socket.close()
+
+
+def test_a_certificate_that_cannot_be_read_stops_the_start(site: Site) -> None:
+    """Half a configuration serves nobody."""
+    tls = site.config().tls
+    site.certificates["service"].write_text("nonsense")
+
+    with pytest.raises(OperatorError, match="service-1"):
+        module.Certificate(tls)
+
+
+async def test_a_server_without_a_socket_or_connections_can_be_cancelled(site: Site) -> None:
+    """Before it has begun to listen."""
+    server = module.ApiServer(Starlette(), module.Certificate(site.config().tls).context, max_connections=1)
+    server.config.host, server.config.port = "127.0.0.1", 0
+    serving = asyncio.ensure_future(server.serve_bound())
+    serving.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert not server.started

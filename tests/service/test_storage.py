@@ -59,7 +59,7 @@ def test_an_unknown_log_is_empty(ledger: SqliteLedger) -> None:
     assert ledger.head(ORIGIN) == Head()
     assert ledger.summary(ORIGIN) == Summary()
     assert ledger.entries(ORIGIN, 0, 10) == []
-    assert ledger.next_bundle(ORIGIN, 0) is None
+    assert ledger.next_bundles(ORIGIN, 0, 9) == []
     assert ledger.receipt(ORIGIN) is None
     assert ledger.refuted(ORIGIN, 10) == ()
     assert ledger.evidence(ORIGIN) == []
@@ -103,9 +103,11 @@ def test_the_bundle_of_an_entry_comes_with_its_first_seq_and_count(ledger: Sqlit
     put(ledger, piece(0, b"a", b"b", b"c"))
     put(ledger, piece(3, b"d"))
 
-    assert ledger.next_bundle(ORIGIN, 1) == (0, 3, frame([b"a", b"b", b"c"]))
-    assert ledger.next_bundle(ORIGIN, 3) == (3, 1, frame([b"d"]))
-    assert ledger.next_bundle(ORIGIN, 4) is None
+    first, second = (0, 3, frame([b"a", b"b", b"c"])), (3, 1, frame([b"d"]))
+    assert ledger.next_bundles(ORIGIN, 1, 1) == [first]
+    assert ledger.next_bundles(ORIGIN, 1, 9) == [first, second]
+    assert ledger.next_bundles(ORIGIN, 3, 9) == [second]
+    assert ledger.next_bundles(ORIGIN, 4, 9) == []
 
 
 def test_receipts_are_found_by_size_or_the_newest(ledger: SqliteLedger) -> None:
@@ -301,6 +303,36 @@ def test_a_full_disk_is_told_and_nothing_of_the_batch_stays(tmp_path: Path) -> N
     assert ledger.entries(ORIGIN, 0, 9) == [b"a"]
     assert ledger.head(ORIGIN).size == 1
     ledger.close()
+
+
+def test_a_file_that_is_no_database_at_all_is_refused(tmp_path: Path) -> None:
+    """Whatever the driver calls it."""
+    (tmp_path / "ledger.db").mkdir()
+
+    with pytest.raises(UnavailableError):
+        SqliteLedger(tmp_path / "ledger.db", KEY, limit_bytes=1)
+
+
+def test_a_wal_that_somebody_reads_is_merged_later(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """Readers are never waited for."""
+    put(ledger, piece(0, b"a"))
+    other = open_database(tmp_path / "ledger.db", KEY)
+    other.execute("BEGIN").execute("SELECT * FROM logs").fetchall()
+    put(ledger, piece(1, b"b"))
+
+    ledger.merge_wal()
+
+    other.close()
+    assert ledger.entries(ORIGIN, 0, 9) == [b"a", b"b"]
+
+
+def test_every_receipt_is_shown_rising(ledger: SqliteLedger) -> None:
+    """For whoever exports evidence."""
+    for n in range(3):
+        put(ledger, piece(n, b"%d" % n))
+
+    assert [receipt.size for receipt in ledger.receipts(ORIGIN)] == [1, 2, 3]
+    assert ledger.receipts("other") == []
 
 
 def test_a_closed_ledger_is_unavailable(tmp_path: Path) -> None:

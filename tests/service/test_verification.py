@@ -85,8 +85,11 @@ def test_a_bundle_is_cut_between_entries_only(count: int) -> None:
     assert [first for first, _ in parts] == list(range(0, count, 512))
 
 
-async def test_the_audit_checks_what_is_stored_behind_the_receipts(bench: Bench) -> None:
-    """Bundle by bundle, log by log; the progress is on disk."""
+async def test_the_audit_checks_what_is_stored_behind_the_receipts(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some bundles of each log in turn; the progress is on disk."""
+    monkeypatch.setattr(verification, "STEP_ENTRIES", 4)
     logs = [bench.admit(SealedLog(origin=f"{ORIGIN}/{n}", keys=new_keys())).grow(3) for n in range(2)]
     for log in logs:
         await bench.take(log.body())
@@ -137,8 +140,11 @@ async def test_an_entry_found_malformed_while_it_was_stored_is_told_once(
     assert len(await bench.ledger.refutations(ORIGIN, 0, 9)) == 1
 
 
-async def test_the_audit_goes_on_after_a_restart_where_it_stopped(open_bench: OpenBench) -> None:
+async def test_the_audit_goes_on_after_a_restart_where_it_stopped(
+    open_bench: OpenBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is checked twice, nothing is left out."""
+    monkeypatch.setattr(verification, "STEP_ENTRIES", 4)
     log = SealedLog().grow(3)
     async with open_bench() as bench:
         bench.admit(log)

@@ -97,7 +97,9 @@ class Link(asyncio.Protocol):
                 return
         if self.connection.is_closed and not self.connection.is_held:
             self._transport.close()
-        elif self.connection.is_loaded:
+            return
+        self.connection.move_up()
+        if self.connection.is_loaded:
             self.pause()
 
     def pause(self) -> None:

@@ -1,4 +1,4 @@
-"""One HTTPS connection to the service: a batch goes up, whatever comes back becomes an `Answer`.
+"""The HTTPS way to the service: a batch goes up, whatever comes back becomes an `Answer`.
 
 Promises that nothing is sent before the peer has proven, over TLS 1.3, to be the service; that every wait
 has an end; and that no proxy, cookie or redirect takes part. Retries nothing: that is the runner's.
@@ -6,7 +6,9 @@ has an end; and that no proxy, cookie or redirect takes part. Retries nothing: t
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,6 +20,9 @@ from coldseal.errors import InputError
 from coldseal.identity.peer import RoleError, require_role
 
 PATH: Final = "/v1/entries"
+CONNECTIONS: Final = 2
+"""One for the batch under way, one for the batch that follows it."""
+PART_BYTES: Final = 256 * 1024
 CONNECT_S: Final = 10.0
 """Longest wait for a connection with its handshake."""
 
@@ -58,7 +63,7 @@ class Channel:
     async def __aenter__(self) -> Self:
         """Open the session; nothing is connected yet."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._context, limit=1, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(ssl=self._context, limit=CONNECTIONS, keepalive_timeout=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
             trust_env=False,
@@ -72,15 +77,20 @@ class Channel:
         """Close the connection."""
         await self._session.close()
 
-    async def post(self, body: bytes) -> Answer:
+    async def post(self, body: bytes, left: asyncio.Event) -> Answer:
         """Send one batch and read what the service says.
+
+        Args:
+            body: the batch.
+            left: set once all of it has been handed to the network.
 
         Returns:
             The answer; `Unavailable` for everything that is none.
         """
         try:
+            headers = {"Content-Type": BATCH_TYPE, "Content-Length": str(len(body))}
             async with self._session.post(
-                self._url, data=body, headers={"Content-Type": BATCH_TYPE}, allow_redirects=False
+                self._url, data=_parts(body, left), headers=headers, allow_redirects=False
             ) as response:
                 found = await _read(response)
                 answer = parse_answer(response.status, found)
@@ -91,6 +101,14 @@ class Channel:
         except (aiohttp.ClientError, OSError) as fault:
             return Unavailable(Kind.UNREACHABLE, str(fault) or type(fault).__name__)
         return answer
+
+
+async def _parts(body: bytes, left: asyncio.Event) -> AsyncIterator[memoryview]:
+    """Give a body part by part; the next one is asked for once the network has taken the last."""
+    whole = memoryview(body)
+    for at in range(0, len(body), PART_BYTES):
+        yield whole[at : at + PART_BYTES]
+    left.set()
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -11,12 +11,14 @@ from typing import Final
 
 import msgspec
 
-from coldseal.gateway.store.database import copy_wal, fetch, open_database, translated
+from coldseal.gateway.store.database import close_final, copy_wal, fetch, open_database, translated
+from coldseal.signing.secrets import sync_directory
 
 NAME: Final = "uplink.db"
 COPY_WAL_EVERY: Final = 256
 """Receipts after which the WAL is copied into the file."""
 
+_DRAFT: Final = ".new"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS receipts (
     size INTEGER PRIMARY KEY,
@@ -81,9 +83,10 @@ class Receipts:
             UnavailableError: the file cannot be opened, or is not there yet for a reader.
         """
         path = directory / NAME
+        if not readonly and not path.exists():
+            _create(path, key)
         self._what = str(path)
-        schema = "" if readonly else _SCHEMA
-        self._connection = open_database(path, key, readonly=readonly, schema=schema)
+        self._connection = open_database(path, key, readonly=readonly)
         self._kept = 0
 
     def close(self) -> None:
@@ -145,3 +148,18 @@ class Receipts:
             "INSERT INTO status VALUES (0, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
             (msgspec.msgpack.encode(status),),
         )
+
+
+def _create(path: Path, key: bytes) -> None:
+    """Make the file in one step: a reader finds nothing or all of it.
+
+    Raises:
+        UnavailableError: it cannot be written.
+    """
+    for left in path.parent.glob(f"{path.stem}{_DRAFT}*"):  # of a file that never was
+        left.unlink()
+    draft = path.with_suffix(_DRAFT)
+    with translated(str(draft)):
+        close_final(open_database(draft, key, schema=_SCHEMA))
+    draft.rename(path)
+    sync_directory(path.parent)

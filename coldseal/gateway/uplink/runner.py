@@ -1,19 +1,19 @@
 """Delivers the log: reads what to send, sends it, keeps the receipt, waits when told to.
 
 Follows the pure machine `coldseal.core.log.delivery.sender` and does what its steps say. Promises that the
-published size moves only after the receipt is on disk. While one batch is on its way, the next one is read.
+published size moves only after the receipt is on disk. While one batch is under way, the next one follows it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from coldseal.core.log.checkpoint import Checkpoint, cosigned_at, parse_checkpoint_text, parse_note
+from coldseal.core.log.checkpoint import cosigned_at, parse_note
 from coldseal.core.log.delivery.sender import (
     Delivery,
     Event,
@@ -22,14 +22,12 @@ from coldseal.core.log.delivery.sender import (
     Step,
     Terms,
     begin,
-    choose,
     delivered,
-    reach,
     settle,
 )
-from coldseal.core.log.delivery.wire import Answer, Gap, Kind, Receipt, Stale, Unavailable, encode_batch
-from coldseal.errors import UnavailableError
-from coldseal.gateway.store.reader import LogReader, StoredCheckpoint
+from coldseal.core.log.delivery.wire import Answer, Gap, Kind, Receipt, Stale, Unavailable
+from coldseal.gateway.store.reader import LogReader
+from coldseal.gateway.uplink.batches import Batches, Outgoing
 from coldseal.gateway.uplink.receipts import Receipts, StoredReceipt, UplinkStatus
 from coldseal.observe import events
 from coldseal.observe.logs import Log
@@ -43,16 +41,10 @@ _ANY_BYTES: Final = 2**62
 
 Result = TypeVar("Result")
 
+Post = Callable[[bytes, asyncio.Event], Coroutine[None, None, Answer]]
+"""Sends a batch, sets the event once it has left, and gives the answer; never raises."""
+
 _log = Log("uplink.runner")
-
-
-class Outgoing(NamedTuple):
-    """One batch, ready to be sent."""
-
-    first: int
-    checkpoint: Checkpoint
-    body: bytes
-    log_size: int
 
 
 class Bell:
@@ -91,13 +83,30 @@ async def _wait(event: asyncio.Event, limit_s: float | None) -> None:
     event.clear()
 
 
+class _Flight:
+    """One batch under way."""
+
+    def __init__(self, batch: Outgoing, post: Post) -> None:
+        """Send it off."""
+        self.batch = batch
+        self.left = asyncio.Event()
+        self.answer = asyncio.ensure_future(self._fly(post))
+
+    async def _fly(self, post: Post) -> Answer:
+        """Wait for the answer; whatever happens, the batch has left by then."""
+        try:
+            return await post(self.batch.body, self.left)
+        finally:
+            self.left.set()
+
+
 class Uplink:
     """Delivers one log to one service.
 
     Args:
         reader: the log.
         receipts: where receipts and state are kept.
-        post: sends a batch, gives the answer.
+        post: sends a batch, says when it has left, and gives the answer; never raises.
         terms: witness, batch size and waits.
         bell: rings when there is something to do.
         chance: gives a number in [0, 1) for each wait.
@@ -108,7 +117,7 @@ class Uplink:
         self,
         reader: LogReader,
         receipts: Receipts,
-        post: Callable[[bytes], Awaitable[Answer]],
+        post: Post,
         terms: Terms,
         *,
         bell: Bell,
@@ -116,7 +125,7 @@ class Uplink:
         now_ms: Callable[[], int],
     ) -> None:
         """Begin where the newest stored receipt ended."""
-        self._reader = reader
+        self._batches = Batches(reader, terms)
         self._receipts = receipts
         self._post = post
         self._terms = terms
@@ -129,6 +138,8 @@ class Uplink:
             published=self._delivery.published, receipt_ms=newest.received_ms if newest else 0
         )
         self._next: Outgoing | None = None
+        self._flight: _Flight | None = None
+        self._is_flowing = False
         self._delay_s = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="uplink-disk")
 
@@ -142,10 +153,18 @@ class Uplink:
         return self._delivery
 
     async def run(self) -> None:
-        """Deliver, for ever."""
+        """Deliver, for ever.
+
+        Raises:
+            UnavailableError: a receipt or the state cannot be written.
+            TrustError: the log is damaged.
+        """
         await self._aside(self._receipts.note, self._status)
-        while True:
-            await self.step()
+        try:
+            while True:
+                await self.step()
+        finally:
+            self._drop()
 
     async def step(self) -> None:
         """Do what the phase asks for, once."""
@@ -161,14 +180,18 @@ class Uplink:
 
     async def _deliver(self) -> None:
         """Send the next batch and do what follows from the answer; pause if there is none."""
-        batch = self._next or await self._aside(self._prepare, self._delivery)
-        self._next = None
+        batch = self._next or await self._aside(self._batches.next, self._delivery)
         if batch is None:
             await self._bell.wait_growth(POLL_S)
             return
+        flight = self._flight or _Flight(batch, self._post)
+        self._next = self._flight = None
         self._delivery = self._delivery.after(Event.CHOSEN)
-        hoped = delivered(self._delivery, batch.checkpoint.size)
-        answer, following = await asyncio.gather(self._post(batch.body), self._aside(self._prepare, hoped))
+        try:
+            await self._look_ahead(flight)
+            answer = await flight.answer
+        finally:
+            flight.answer.cancel()
         after, step = settle(
             self._delivery,
             batch.checkpoint,
@@ -179,45 +202,32 @@ class Uplink:
         )
         await self._record(batch, answer, after, step)
         self._delivery, self._delay_s = after, step.delay_s
-        if step.receipt is not None:
-            self._next = following
+        self._is_flowing = step.receipt is not None
+        if not self._is_flowing:
+            self._drop()
+
+    async def _look_ahead(self, flight: _Flight) -> None:
+        """Read the next batch while one is under way, and send it too as long as receipts come.
+
+        It goes out once the one before has left. The service takes the batches of a log one by one, so it
+        has nothing to do twice; should the one before fail, nobody looks at the answer to this one.
+        """
+        hoped = delivered(self._delivery, flight.batch.checkpoint.size)
+        self._next = await self._aside(self._batches.next, hoped)
+        if self._next is not None and self._is_flowing:
+            await flight.left.wait()
+            if not flight.answer.done():
+                self._flight = _Flight(self._next, self._post)
+
+    def _drop(self) -> None:
+        """Forget the next batch, which was chosen in the hope of a receipt."""
+        if self._flight is not None:
+            self._flight.answer.cancel()
+        self._next = self._flight = None
 
     async def _aside(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Read or write in the one thread that uses log and receipts."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-
-    def _prepare(self, delivery: Delivery) -> Outgoing | None:
-        """Read the next batch; None if nothing new is covered by a checkpoint, or nothing can be read."""
-        try:
-            size = self._reader.size()
-            nearest = self._reader.checkpoints(delivery.floor, size, limit=1)
-            if not nearest:
-                return None
-            limit = min(size, reach(delivery, self._terms))
-            found = [*nearest, *_some(self._reader.checkpoint_at_most(limit))]
-            end = choose(delivery, sorted(each.size for each in found), limit)
-            target = next(each for each in found if each.size == end)
-            target, frames = self._read(delivery, target, nearest[0])
-        except UnavailableError:
-            return None
-        checkpoint = parse_checkpoint_text(parse_note(target.note).text)
-        return Outgoing(delivery.cursor, checkpoint, encode_batch(target.note, delivery.cursor, frames), size)
-
-    def _read(
-        self, delivery: Delivery, target: StoredCheckpoint, nearest: StoredCheckpoint
-    ) -> tuple[StoredCheckpoint, bytes]:
-        """Read the entries up to ``target``, or up to an earlier checkpoint if they are too many bytes."""
-        first = delivery.cursor
-        if target.size == first:
-            return target, b""
-        part = self._reader.read_frames(first, max_entries=target.size - first, max_bytes=BATCH_BYTES)
-        if first + part.count == target.size:
-            return target, part.frames
-        earlier = self._reader.checkpoint_at_most(first + part.count)
-        if earlier is None or earlier.size <= delivery.floor:
-            earlier = nearest
-        whole = self._reader.read_frames(first, max_entries=earlier.size - first, max_bytes=_ANY_BYTES)
-        return earlier, whole.frames
 
     async def _record(self, batch: Outgoing, answer: Answer, after: Delivery, step: Step) -> None:
         """Keep the receipt and the state on disk, and tell what a person should know."""
@@ -281,8 +291,3 @@ class Uplink:
             _log.emit(events.UPLINK_RESTORED, lost_s=lost_s, backlog=max(0, batch.log_size - size))
         if fresh := sorted(set(status.refuted) - set(before.refuted)):
             _log.emit(events.UPLINK_REFUTED, seqs=fresh)
-
-
-def _some(found: StoredCheckpoint | None) -> list[StoredCheckpoint]:
-    """Make a list of one or none."""
-    return [] if found is None else [found]

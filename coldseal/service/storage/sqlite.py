@@ -224,9 +224,9 @@ class SqliteLedger:
             found += entries[max(0, first - at) : end - at]
         return found
 
-    def next_bundle(self, origin: str, first: int) -> tuple[int, int, bytes] | None:
-        """Give the bundle that holds entry ``first``: seq of its own first entry, count, frames."""
-        return next(iter(self._bundles(origin, first, first + 1)), None)
+    def next_bundles(self, origin: str, first: int, limit: int) -> list[tuple[int, int, bytes]]:
+        """Give bundles from the one that holds entry ``first`` on: seq of the first entry, count, frames."""
+        return self._bundles(origin, first, first + limit)
 
     def receipt(self, origin: str, size: int | None = None) -> Receipted | None:
         """Give the receipt at a size, or the newest one; None if there is none."""

@@ -191,17 +191,21 @@ class TestPressure:
             await rig.until(is_cut)
             await rig.until(lambda: rig.shown("connections_refused_total", reason="slow") == 1)
 
-    async def test_a_client_that_catches_up_gets_what_waited(self, rig: Rig) -> None:
-        """Everything of QoS 1, in order."""
-        reader = await rig.admitted("reader", device="display", properties=Properties(receive_maximum=1_000))
-        await reader.subscribe("TopicA", qos=1)
-        reader.stop_reading()
-        writer = await rig.admitted("writer")
-        for number in range(100):
-            await writer.publish("TopicA", b"%05d" % number + bytes(9_000), 1)
-        reader.start_reading()
-        found = [(await reader.message()).payload[:5] for _ in range(100)]
-        assert found == [b"%05d" % number for number in range(100)]
+    async def test_a_client_that_catches_up_gets_what_waited(self, site: Site) -> None:
+        """Everything of QoS 1, in order, however much more than the sockets hold."""
+        async with running(site, max_queued_bytes=100_000_000) as rig:
+            reader = await rig.admitted("reader", properties=Properties(receive_maximum=1_000))
+            await reader.subscribe("TopicA", qos=1)
+            reader.stop_reading()
+            writer = await rig.admitted("writer")
+            for number in range(400):
+                await writer.publish("TopicA", b"%05d" % number + bytes(60_000), 1)
+            (slow,) = [each for each in rig.listener._links.values() if each.client_id == "reader"]
+            await rig.until(lambda: slow._slow_since is not None)
+            reader.start_reading()
+            found = [(await reader.message()).payload[:5] for _ in range(400)]
+            assert found == [b"%05d" % number for number in range(400)]
+            await rig.until(lambda: slow._slow_since is None)
 
 
 def _retry(rig: Rig) -> bool:

@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from coldseal.core.topics import Policy
+from coldseal.gateway.clock import Stamp
+from coldseal.gateway.message import Message
+from coldseal.gateway.sources.handover import NOT_AUTHORISED, Handover
 from coldseal.gateway.sources.mqtt import MqttListener
+from coldseal.mqtt.inbound import Received
 from coldseal.mqtt.packets import PubAck, Publish, PubRec, ReasonCode, Version
+from coldseal.mqtt.session import Identity
 from tests.gateway.parts import Hands, Parts, digest, open_parts, payload
 from tests.gateway.sources.rig import Hands as RigHands
 from tests.gateway.sources.rig import Intake, Rig, Site
@@ -111,3 +116,33 @@ async def test_a_flood_of_forbidden_messages_at_qos_0_does_not_stop_a_device(
         await rig.until(lambda: rig.listener.broker.held_bytes == 0)
         assert await client.publish(OWN, payload(2), 1) is ReasonCode.SUCCESS
         assert len(parts.entries("rejected")) == 6
+
+
+def test_the_memory_of_judged_topics_is_bounded() -> None:
+    """A device that invents topics for ever is judged for ever, and nothing grows."""
+    taken: list[Message] = []
+
+    class Taking:
+        """An intake that only keeps."""
+
+        is_full = False
+
+        def submit(self, message: Message) -> None:
+            """Keep a message."""
+            taken.append(message)
+
+    class Nobody:
+        """Whoever waits for no outcome."""
+
+        def settle(self, received: Received, outcome: int, text: str) -> None:
+            """Forget it."""
+
+    handover = Handover(Policy("lab"), Taking())
+    for number in range(20_000):
+        handover(
+            Received(Publish(f"topic/{number}", b""), Identity("device-1"), "one", Nobody()), Stamp(0, 0)
+        )
+    handover(Received(Publish(OWN, b""), Identity("device-1"), "one", Nobody()), Stamp(0, 0))
+    assert {message.refused for message in taken[:-1]} == {NOT_AUTHORISED}
+    assert taken[-1].refused == ""
+    assert len(handover._judged) < 16_385

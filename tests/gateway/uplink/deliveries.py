@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 
 from coldseal.core.log.delivery.sender import RetryPolicy, Terms
-from coldseal.core.log.delivery.wire import Answer
 from coldseal.gateway.uplink.https import Channel
 from coldseal.gateway.uplink.receipts import Receipts
-from coldseal.gateway.uplink.runner import Bell, Uplink
+from coldseal.gateway.uplink.runner import Bell, Post, Uplink
 from tests.sealed import COSIGNED, SealedLog
 from tests.trial import STORE_KEY, Site, until
 
@@ -44,9 +43,7 @@ async def delivering(
 
 
 @asynccontextmanager
-async def delivering_by(
-    site: Site, post: Callable[[bytes], Awaitable[Answer]], *, batch_entries: int = 100
-) -> AsyncIterator[Delivering]:
+async def delivering_by(site: Site, post: Post, *, batch_entries: int = 100) -> AsyncIterator[Delivering]:
     """Run an uplink over any way to the service."""
     with closing(site.reader()) as reader, closing(Receipts(site.gateway, STORE_KEY)) as receipts:
         bell = Bell()

@@ -33,8 +33,8 @@ def channel(site: Site, port: int, *, timeout_s: float = 5.0, host: str = "local
 async def test_a_batch_goes_up_and_its_receipt_comes_back(site: Site, log: SealedLog) -> None:
     """Also over one connection, again and again."""
     async with site.running() as service, channel(site, port_of(service.address)) as way:
-        first = await way.post(log.body())
-        second = await way.post(log.body())
+        first = await way.post(log.body(), asyncio.Event())
+        second = await way.post(log.body(), asyncio.Event())
 
     assert isinstance(first, Receipt)
     assert second == first
@@ -54,7 +54,7 @@ async def test_nothing_is_sent_to_anybody_but_a_service(site: Site, log: SealedL
 
     server = await asyncio.start_server(listen, "127.0.0.1", 0, ssl=context_of(site, site.certificates[role]))
     async with server, channel(site, server.sockets[0].getsockname()[1]) as way:
-        answer = await way.post(log.body())
+        answer = await way.post(log.body(), asyncio.Event())
 
     assert isinstance(answer, Unavailable)
     assert f"{NAMES[role]!r} is a {role}, expected a service" in answer.cause
@@ -68,7 +68,7 @@ async def test_a_service_of_another_ca_is_no_service(site: Site, log: SealedLog)
     inner = server_context(certificate, certificate.with_suffix(".key"), site.trust)
     proxy = Proxy(1, inner, site.context(), fault=Fault.SPEAK)
     async with proxy.running(), channel(site, proxy.port) as way:
-        answer = await way.post(log.body())
+        answer = await way.post(log.body(), asyncio.Event())
 
     assert isinstance(answer, Unavailable)
     assert "CERTIFICATE_VERIFY_FAILED" in answer.cause
@@ -78,7 +78,7 @@ async def test_a_service_of_another_ca_is_no_service(site: Site, log: SealedLog)
 async def test_a_service_under_another_name_is_no_service(site: Site, log: SealedLog) -> None:
     """The certificate must bear the host of the address."""
     async with site.running() as service, channel(site, port_of(service.address), host="127.0.0.2") as way:
-        answer = await way.post(log.body())
+        answer = await way.post(log.body(), asyncio.Event())
 
     assert isinstance(answer, Unavailable)
     assert answer.kind is Kind.UNREACHABLE
@@ -89,7 +89,7 @@ async def test_a_server_that_speaks_only_tls_1_2_is_refused(site: Site, log: Sea
     context = context_of(site, site.certificates["service"])
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     async with Proxy(1, context, site.context()).running() as proxy, channel(site, proxy.port) as way:
-        answer = await way.post(log.body())
+        answer = await way.post(log.body(), asyncio.Event())
 
     assert isinstance(answer, Unavailable)
 
@@ -104,14 +104,14 @@ async def test_no_proxy_of_the_environment_is_used(
         monkeypatch.setenv(name, "/nonexistent")
 
     async with site.running() as service, channel(site, port_of(service.address)) as way:
-        assert isinstance(await way.post(log.body()), Receipt)
+        assert isinstance(await way.post(log.body(), asyncio.Event()), Receipt)
 
 
 async def test_a_handshake_that_never_ends_times_out(site: Site, log: SealedLog) -> None:
     """A peer that accepts and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with channel(site, silent.getsockname()[1], timeout_s=0.2) as way:
-            answer = await way.post(log.body())
+            answer = await way.post(log.body(), asyncio.Event())
 
     assert isinstance(answer, Unavailable)
     assert answer.kind is Kind.TIMEOUT
@@ -124,7 +124,7 @@ async def test_an_answer_without_end_is_not_read_to_its_end(site: Site, log: Sea
     async with site.running() as service:
         proxy.target = port_of(service.address)
         async with proxy.running(), channel(site, proxy.port) as way:
-            answer = await way.post(log.body())
+            answer = await way.post(log.body(), asyncio.Event())
 
     assert isinstance(answer, Unavailable)
     assert (answer.kind, "at most 65536 bytes" in answer.cause) == (Kind.REFUSED, True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,21 @@ def test_a_reader_that_comes_first_finds_nothing(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError):
         Receipts(tmp_path, KEY, readonly=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_comes_while_the_file_is_made_finds_nothing_or_all(tmp_path: Path) -> None:
+    """Never half of it, which would look like a file under another key."""
+    for number in range(20):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "uplink.new").write_bytes(b"of a process that was killed")
+        with ThreadPoolExecutor(1) as beside:
+            making = beside.submit(Receipts, folder, KEY)
+            while not making.done():
+                with suppress(UnavailableError), closing(Receipts(folder, KEY, readonly=True)) as reader:
+                    assert reader.status() == UplinkStatus()
+            making.result().close()
+        assert not (folder / "uplink.new").exists()
 
 
 def test_another_key_does_not_open_it(receipts: Receipts, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from coldseal.core.log.delivery.sender import Phase
 from coldseal.core.log.delivery.wire import Answer, Kind, Receipt, Unavailable, parse_batch
 from coldseal.errors import UnavailableError
+from coldseal.gateway.uplink import batches
 from coldseal.gateway.uplink import runner as module
 from coldseal.gateway.uplink.receipts import Receipts
 from tests.gateway.uplink.deliveries import delivering_by, grown
@@ -25,8 +26,9 @@ class Post:
         self.batches: list[tuple[int, int]] = []
         self.answer = answer
 
-    async def __call__(self, body: bytes) -> Answer:
+    async def __call__(self, body: bytes, left: asyncio.Event) -> Answer:
         """Answer one batch."""
+        left.set()
         batch = parse_batch(body)
         end = batch.first + len(batch.entries)
         self.batches.append((batch.first, end))
@@ -66,7 +68,7 @@ async def test_too_many_bytes_end_a_batch_at_an_earlier_checkpoint(
 ) -> None:
     """Long entries make batches of fewer of them."""
     log = grown(SealedLog(), *[10] * 6)
-    monkeypatch.setattr(module, "BATCH_BYTES", 25 * len(log.entries[5]))
+    monkeypatch.setattr(batches, "BATCH_BYTES", 25 * len(log.entries[5]))
     await trial.store(log)
     post = Post()
     async with delivering_by(trial, post) as up:
@@ -79,7 +81,7 @@ async def test_one_checkpoint_over_too_many_bytes_is_sent_whole(
     trial: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no smaller batch."""
-    monkeypatch.setattr(module, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(batches, "BATCH_BYTES", 1000)
     await trial.store(grown(SealedLog(), 40, 2))
     post = Post()
     async with delivering_by(trial, post) as up:
