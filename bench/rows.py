@@ -312,9 +312,12 @@ def slow_fsync(bench: Bench) -> Iterator[Row]:
     """Measure the rate when every fsync takes 5 ms longer, as on poor flash."""
     for mode, goal in (("record", 10_000.0), ("checkpoint", None)):
         folder = make_gateway(bench.credentials, bench.place(f"slow-fsync-{mode}"))
-        prefix = (*sites.SLOW_FSYNC, "-o", folder / "strace.txt")
+        trace = folder / "strace.txt"
+        prefix = (*sites.SLOW_FSYNC, "-o", trace)
         with run_gateway(folder, mode=mode, prefix=prefix) as gateway:
             rate, _ = bench.acknowledged(gateway, 50)
+        if "(DELAYED)" not in trace.read_text():
+            raise MeasurementError("strace delayed nothing")
         yield Row(
             key="slow-fsync",
             figure=f"acknowledged, each fsync 5 ms longer, signature for each {_unit(mode)}",

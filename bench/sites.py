@@ -24,6 +24,7 @@ _numbers = itertools.count(1)
 SLOW_FSYNC = (
     "strace",
     "-f",
+    "--seccomp-bpf",
     "-qq",
     "-e",
     "trace=fsync,fdatasync",

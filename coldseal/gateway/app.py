@@ -157,13 +157,14 @@ class Gateway:
             max_pending=config.pipeline.max_pending,
             window_s=config.store.commit_window_ms / 1000,
         )
+        self._sessions = SessionStore.open(config.gateway.data / "broker.db", store_key)
         self.listener = MqttListener(
             config.mqtt,
             policy=_policy(config),
             intake=self.pipeline,
             clock=clock,
             metrics=self._metrics,
-            store=SessionStore.open(config.gateway.data / "broker.db", store_key),
+            store=self._sessions,
         )
         self._uplink = Companion(arguments) if config.uplink.url else None
         self._instruments = Instruments(
@@ -236,6 +237,7 @@ class Gateway:
         await self._health.stop()
         if self._bench is not None:
             self._bench.close()
+        self._sessions.close()
         await self.log.close()
 
     def reload(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -283,6 +284,7 @@ def _text_fault(body: Mapping[str, Value]) -> InputError:
     return InputError("entry", "t", body["t"], "a day that exists")
 
 
+@lru_cache(maxsize=1024)  # thousands of entries share a millisecond
 def _is_time(text: str) -> bool:
     """Whether ``text`` is a time that exists, in the one form entries use."""
     return _TIME.fullmatch(text) is not None and _exists(text)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import struct
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn
@@ -40,7 +41,7 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
         taken_at: the device's time, RFC 3339 as sent; empty where not given.
     """
 
-    quantities: list[Quantity]
+    quantities: Sequence[Quantity]
     seq: int | None = None
     boot: str = ""
     taken_at: str = ""
@@ -54,15 +55,19 @@ class _Item(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 class _Payload(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     v: Literal[1]
-    q: Annotated[list[_Item], msgspec.Meta(min_length=1, max_length=MAX_QUANTITIES)]
+    q: msgspec.Raw
     seq: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None = None
     boot: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{1,16}$")] = ""
     t: Annotated[str, msgspec.Meta(max_length=35)] = ""
 
 
 _payload: Final = msgspec.json.Decoder(_Payload)
+_items: Final = msgspec.json.Decoder(
+    Annotated[list[_Item], msgspec.Meta(min_length=1, max_length=MAX_QUANTITIES)]
+)
 _TIME: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII
+    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3])(?::[0-5]\d){2}(?:\.\d{1,9})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 ).fullmatch
 
 
@@ -103,35 +108,39 @@ def _decode_json(payload: bytes) -> Decoded:
     """Decode the project's own format, version 1."""
     try:
         found = _payload.decode(payload)
+        quantities, colons = _quantities(bytes(found.q))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(WHERE, "JSON", str(error), "a reading of format version 1") from error
-    if found.t:
-        _check_time(found.t)
-    quantities = [_quantity(item.n, item.u, bytes(item.v)) for item in found.q]
-    colons = 2 + (found.seq is not None) + (found.boot != "") + (found.t != "") + found.t.count(":")
-    colons += sum(3 + item.n.count(":") for item in found.q)
+    moment = found.t
+    if moment and (_TIME(moment) is None or not _is_date(moment[:10])):
+        raise InputError(WHERE, "t", moment, "an RFC 3339 time such as 2026-01-31T06:30:00.000Z")
+    colons += 2 + (found.seq is not None) + (found.boot != "") + (moment != "") + moment.count(":")
     if payload.count(b":") != colons:
         # More colons than names and values account for: a name stands twice (the decoder keeps the last),
         # or something is written as an escape. The slow parser tells which.
         _strict(payload)
-    return Decoded(quantities, found.seq, found.boot, found.t)
+    return Decoded(quantities, found.seq, found.boot, moment)
 
 
-# Sensors repeat themselves: a few hundred values with the resolution of an instrument make up a day.
+# Sensors repeat themselves: with the resolution of an instrument, the same values come again and again.
 @lru_cache(maxsize=8192)
-def _quantity(name: str, unit: str, number: bytes) -> Quantity:
-    """Check a quantity whose value stands in JSON as a number or as a text."""
-    return parse_quantity(name, unit, number.decode().strip('"'), where=WHERE)
+def _quantities(raw: bytes) -> tuple[tuple[Quantity, ...], int]:
+    """Check the quantities of a payload; gives them, and the colons that they account for."""
+    items = _items.decode(raw)
+    checked = tuple(
+        parse_quantity(item.n, item.u, bytes(item.v).decode().strip('"'), where=WHERE) for item in items
+    )
+    return checked, sum(3 + item.n.count(":") for item in items)
 
 
-def _check_time(text: str) -> None:
-    """Refuse a time that is not RFC 3339 or not in the calendar."""
-    if _TIME(text) is None:
-        raise InputError(WHERE, "t", text, "an RFC 3339 time such as 2026-01-31T06:30:00.000Z")
+@lru_cache(maxsize=1024)
+def _is_date(text: str) -> bool:
+    """Tell whether the calendar has this day."""
     try:
-        datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(WHERE, "t", text, "a time of the calendar") from error
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

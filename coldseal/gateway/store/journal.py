@@ -79,6 +79,8 @@ class Journal:
         self._attempt = 0
         self._snapshot_size = log.size
         self._fixed_at_ms = clock.now().mono_ms
+        self._stamp: Stamp | None = None
+        self._moment = "", b""
         self._tip: Chain
         self._fixed = self._first = self._day = 0
         self._begin_attempt()
@@ -93,8 +95,11 @@ class Journal:
         return (now.mono_ms - self._fixed_at_ms) / 1000
 
     def draft(self, kind: str, data: bytes, stamp: Stamp, src: bytes = b"{}") -> Draft:
-        """Stamp what an entry will say."""
-        return Draft(kind, render_time(stamp.t_ms), self._clock.tq_bytes(stamp), src, data)
+        """Stamp what an entry will say; messages that came in one read share their stamp."""
+        if stamp is not self._stamp:
+            self._stamp = stamp
+            self._moment = render_time(stamp.t_ms), self._clock.tq_bytes(stamp)
+        return Draft(kind, *self._moment, src, data)
 
     async def seal(
         self,
