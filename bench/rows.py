@@ -7,6 +7,7 @@ is one) service share the same cores, as the figures say.
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -84,6 +85,12 @@ class Bench:
         cpu_us = (gateway.program.cpu_s() - before[0]) / result.acknowledged * 1e6
         note = f"{window} in flight each; processor time for each: gateway {cpu_us:.0f} µs"
         return result.per_second, f"{note}, generator {result.cpu_us_per_message:.0f} µs"
+
+    def burst(self, gateway: Gateway) -> float:
+        """Measure acknowledged readings a second for so short a time that a small log stays small."""
+        return load(
+            self.credentials, gateway.port, connections=50, messages=10_000, seconds=60, warm_up=0
+        ).per_second
 
     def fill(self, gateway: Gateway, entries: int) -> None:
         """Let a gateway seal so many readings."""
@@ -217,23 +224,28 @@ def _drained(service: Service, entries: int) -> tuple[float, float]:
 
 
 def million(bench: Bench) -> Iterator[Row]:
-    """Compare the rate with a large log and with a small one."""
-    large = 150_000 if bench.is_quick else 1_000_000
-    folder = make_gateway(bench.credentials, bench.place("million"))
-    with run_gateway(folder, mode="checkpoint") as gateway:
-        bench.fill(gateway, 10_000)
-        small, _ = bench.acknowledged(gateway, 50)
-        bench.fill(gateway, max(0, large - gateway.entries()))
-        rate, note = bench.acknowledged(gateway, 50)
+    """Compare the rate with a large log and with a small one, in turns: a neighbour slows both alike."""
+    count = 150_000 if bench.is_quick else 1_000_000
+    small, large = (
+        make_gateway(bench.credentials, bench.place(name)) for name in ("ten-thousand", "million")
+    )
+    with (
+        run_gateway(small, mode="checkpoint") as beginner,
+        run_gateway(large, mode="checkpoint") as veteran,
+    ):
+        bench.fill(beginner, 10_000)
+        bench.fill(veteran, count)
+        turns = [(bench.burst(beginner), bench.burst(veteran)) for _ in range(5)]
+    rates = [statistics.median(rates) for rates in zip(*turns, strict=True)]
     yield Row(
         key="million",
-        figure=f"acknowledged with {large:,} entries stored",
-        value=rate,
+        figure=f"acknowledged with {count:,} entries stored",
+        value=rates[1],
         unit="/s",
         yardstick="with 10,000 stored",
-        against=small,
+        against=rates[0],
         goal=0.9,
-        note=f"50 TLS clients, signature for each commit, {note}",
+        note="50 TLS clients × 20 in flight, signature for each commit; median of five turns of 10,000",
     )
 
 

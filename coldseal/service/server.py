@@ -115,7 +115,7 @@ class ApiServer(Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                limit_concurrency=max_connections,
+                limit_concurrency=max_connections + 1,  # the server counts the newest one too
                 timeout_keep_alive=IDLE_TIMEOUT_S,
                 timeout_graceful_shutdown=DRAIN_S,
                 ssl_context_factory=lambda _config, _default: context,

@@ -158,6 +158,66 @@ async def test_the_audit_goes_on_after_a_restart_where_it_stopped(
         assert (await verified(bench), bench.counted("verified")) == (6, 2)
 
 
+async def test_a_stretch_begun_ahead_of_a_failure_is_begun_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress that could not be stored is made again, in order."""
+    monkeypatch.setattr(verification, "STEP_ENTRIES", 4)
+    log = bench.admit(SealedLog()).grow(3)
+    await bench.take(log.body())
+    await bench.take(log.grow(2).body(4))
+    await bench.take(log.grow(2).body(6))
+    plain = bench.ledger.mark_verified
+
+    async def refuse(*_arguments: object) -> None:
+        raise UnavailableError("the disk", "full")
+
+    audit = audit_of(bench)
+    monkeypatch.setattr(bench.ledger, "mark_verified", refuse)
+    assert not await audit.step()
+    monkeypatch.setattr(bench.ledger, "mark_verified", plain)
+    while await audit.step():
+        pass
+
+    assert (await verified(bench), bench.counted("verified")) == (8, 8)
+
+
+async def test_an_audit_that_is_stopped_leaves_nothing_behind(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had begun ahead is dropped with it."""
+    monkeypatch.setattr(verification, "STEP_ENTRIES", 4)
+    log = bench.admit(SealedLog()).grow(3)
+    await bench.take(log.body())
+    await bench.take(log.grow(2).body(4))
+    audit = audit_of(bench)
+    assert await audit.step()
+    assert audit._ahead
+
+    async def wait() -> bool:
+        return bool(await asyncio.Event().wait())
+
+    monkeypatch.setattr(audit, "step", wait)
+    running = asyncio.ensure_future(audit.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.sleep(0)
+
+    assert all(stretch.findings.done() for stretch in audit._ahead.values())
+
+
+async def test_a_log_whose_bundles_are_gone_is_no_progress(bench: Bench) -> None:
+    """The head says that there are entries, the table has none: nothing is marked as checked."""
+    log = bench.admit(SealedLog())
+    await bench.take(log.body())
+    bench.ledger._store._writer.execute("DELETE FROM bundles")
+
+    assert not await audit_of(bench).step()
+    assert await verified(bench) == 0
+
+
 async def test_a_log_that_is_no_longer_admitted_is_left_alone(bench: Bench) -> None:
     """Its keys are not known any more; the others are checked."""
     log = bench.admit(SealedLog()).grow(3)

@@ -10,6 +10,7 @@ import pytest
 from coldseal.core.log.delivery.sender import Phase
 from coldseal.core.log.delivery.wire import Answer, Kind, Receipt, Unavailable, parse_batch
 from coldseal.errors import UnavailableError
+from coldseal.gateway.store.reader import LogReader, StoredCheckpoint
 from coldseal.gateway.uplink import batches
 from coldseal.gateway.uplink import runner as module
 from coldseal.gateway.uplink.receipts import Receipts
@@ -156,3 +157,50 @@ async def test_what_is_stored_of_failures_says_since_when_and_how_often(trial: S
     assert status.failed == {"busy": 1, "timeout": 1, "refused": 1}
     assert (status.phase, status.failures, status.published) == ("idle", 0, 4)
     assert status.receipt_ms > 0
+
+
+async def test_a_log_that_cannot_be_read_now_is_looked_at_again(
+    trial: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is away for a moment costs a pause."""
+    monkeypatch.setattr(module, "POLL_S", 0.01)
+    await trial.store(grown(SealedLog(), 3))
+    looks: list[int] = []
+    plain = LogReader.checkpoints
+
+    def refuse_first(reader: LogReader, after: int, upto: int, *, limit: int) -> list[StoredCheckpoint]:
+        looks.append(after)
+        if len(looks) < 3:
+            raise UnavailableError("the store", "busy")
+        return plain(reader, after, upto, limit=limit)
+
+    monkeypatch.setattr(LogReader, "checkpoints", refuse_first)
+    async with delivering_by(trial, Post()) as up:
+        await up.published(4)
+
+
+async def test_the_next_batch_follows_before_the_answer_while_receipts_come(trial: Site) -> None:
+    """Only one ahead, and only once the one before has left; a failure takes it back."""
+    await trial.store(grown(SealedLog(), *[10] * 8))
+    under_way: list[int] = []
+    most: list[int] = []
+    plain = Post(lambda number: Unavailable(Kind.BUSY, "503") if number == 4 else None)
+
+    async def post(body: bytes, left: asyncio.Event) -> Answer:
+        under_way.append(len(body))
+        most.append(len(under_way))
+        left.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        try:
+            return await plain(body, left)
+        finally:
+            under_way.pop()
+
+    async with delivering_by(trial, post, batch_entries=10) as up:
+        await up.published(81)
+
+    assert max(most) <= 2
+    covered = sorted(set(plain.batches))
+    assert covered[0][0] == 0
+    assert covered[-1][1] == 81
