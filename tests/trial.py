@@ -103,12 +103,14 @@ class Site:
     @asynccontextmanager
     async def running(self, *overrides: str) -> AsyncIterator[Service]:
         """Run the service in this process; it has stopped in order when the block ends."""
-        service = await Service.open(self.config(*overrides))
+        config = self.config(*overrides)
+        service = await Service.open(config)
         stop = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(service.serve(stop))
                 await until(lambda: bool(service.address))
+                await until(lambda: config.http.listen is None or bool(service.health_address))
                 yield service
                 stop.set()
         finally:

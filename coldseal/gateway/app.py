@@ -142,21 +142,7 @@ class Gateway:
         self._redelivery = _known_messages(log, max(REDELIVERY_WINDOW, 2 * config.mqtt.receive_maximum))
         progress = Progress("acknowledgements", config.http.stalled_after_s)
         tally = Tally(self._metrics, progress)
-        floods = Floods(config.pipeline.rejected_per_minute)
-        self.pipeline = Pipeline(
-            preparation=Preparation(
-                redelivery=self._redelivery,
-                rejections=Rejections(floods, self._journal, self._metrics),
-                journal=self._journal,
-                evaluate=nothing_to_evaluate,
-                tally=tally,
-            ),
-            journal=self._journal,
-            clock=clock,
-            tally=tally,
-            max_pending=config.pipeline.max_pending,
-            window_s=config.store.commit_window_ms / 1000,
-        )
+        self.pipeline = self._make_pipeline(tally)
         self._sessions = SessionStore.open(config.gateway.data / "broker.db", store_key)
         self.listener = MqttListener(
             config.mqtt,
@@ -180,6 +166,25 @@ class Gateway:
         self._health = HealthServer(self._instruments.views())
         self.health_address = ""
         """Where health is shown, host:port; empty if nowhere."""
+
+    def _make_pipeline(self, tally: Tally) -> Pipeline:
+        """Put the main path together."""
+        config = self._config
+        floods = Floods(config.pipeline.rejected_per_minute)
+        return Pipeline(
+            preparation=Preparation(
+                redelivery=self._redelivery,
+                rejections=Rejections(floods, self._journal, self._metrics),
+                journal=self._journal,
+                evaluate=nothing_to_evaluate,
+                tally=tally,
+            ),
+            journal=self._journal,
+            clock=self._clock,
+            tally=tally,
+            max_pending=config.pipeline.max_pending,
+            window_s=config.store.commit_window_ms / 1000,
+        )
 
     @classmethod
     async def open(cls, config: GatewayConfig, arguments: Sequence[str]) -> Gateway:

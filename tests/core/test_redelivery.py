@@ -4,10 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coldseal.core.log import canonical
+from coldseal.core.log.record import Chain, parse_entry
 from coldseal.core.redelivery import Redelivery
 from coldseal.errors import InputError
 
 DIGEST = "0123456789abcdef" * 4
+TQ = b'{"boot":"0badcafe","err":3,"mono":1,"off":0,"s":"synchronised"}'
+SOURCES: list[dict[str, canonical.Value]] = [
+    {"dev": "a", "sha256": DIGEST, "seq": 5, "boot": "x"},
+    {"dev": "b", "sha256": DIGEST, "pid": 7},
+    {"dev": "c", "sha256": DIGEST},
+    {},
+]
 
 
 def test_the_same_bytes_of_the_same_device_are_known_and_no_others() -> None:
@@ -106,6 +115,19 @@ def test_a_snapshot_restores_all_that_is_known(steps: list[tuple[str, str, tuple
         for key in map(str, range(21)):
             assert again.is_known(device, key) == found.is_known(device, key)
         assert again.goes_back(device, "r1", 0) == found.goes_back(device, "r1", 0)
+
+
+def test_the_entries_behind_a_snapshot_are_learnt_from() -> None:
+    """Readings by their bytes, others by bytes and packet id; the log's own entries tell nothing."""
+    found = Redelivery(8)
+    chain = Chain("example.com/log", "0" * 16)
+    for src in SOURCES:
+        raw = chain.seal("reading", "2026-01-01T00:00:00.000Z", TQ, canonical.encode(src), b"{}", None)
+        found.replay(parse_entry(raw))
+    assert found.is_known("a", Redelivery.key(DIGEST))
+    assert found.is_known("b", Redelivery.key(DIGEST, 7))
+    assert found.latest("a") == ("x", 5)
+    assert found.snapshot().count(b"\n") == 1
 
 
 @pytest.mark.parametrize("snapshot", [b"device", b"device\tboot\tx\tkey"])

@@ -435,3 +435,36 @@ async def test_a_source_is_told_when_too_much_waits(tmp_path: Path) -> None:
         await parts.settle()
         assert full == [False, False, True]
         assert not parts.pipeline.is_full
+
+
+async def test_what_is_being_sealed_while_a_commit_fails_is_void(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was chained to entries that never reached the disk."""
+    write_private_key(tmp_path / "record.pem", KEYS.record._key)
+    bench, hands = SigningBench("file:record.pem", tmp_path), Hands()
+    try:
+        async with open_parts(tmp_path / "log", hands, bench=bench) as parts:
+            journal, now = parts.journal, hands.clock().now()
+
+            async def fail(group: Group, *, is_own: bool = False) -> None:
+                raise UnavailableError("the log", f"planted for {len(group.entries)} entries, {is_own=}")
+
+            one = [journal.draft("heartbeat", b"{}", now)]
+            first, behind = await journal.seal(one, bytes), await journal.seal(one, bytes)
+            many = [journal.draft("heartbeat", b"{}", now)] * 20
+            second = asyncio.ensure_future(journal.seal(many, bytes))
+            await asyncio.sleep(0)  # it is with the process beside
+            monkeypatch.setattr(parts.log, "commit", fail)
+            with pytest.raises(UnavailableError, match="planted"):
+                await journal.commit(first)
+            with pytest.raises(UnavailableError, match="the group before"):
+                await second
+            with pytest.raises(UnavailableError, match="the group before"):
+                await journal.commit(behind)
+            assert journal.checkpoint_age_s(now) == 0
+            monkeypatch.undo()
+            await journal.commit(await journal.seal(many, bytes))
+            assert [entry.seq for entry in parts.entries()] == list(range(20))
+    finally:
+        bench.close()
