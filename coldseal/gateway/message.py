@@ -48,8 +48,6 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         acknowledge: to be called once with the outcome.
         refused: the source's own policy forbids it, for this reason (such as ``not-authorised``);
             the pipeline seals it as rejected and nothing else.
-        key: names the stream that ``packet_id`` counts in (MQTT: the client id), so that
-            (device, key, packet_id) recognises a redelivery.
     """
 
     device: str
@@ -62,4 +60,3 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     received: Stamp
     acknowledge: Acknowledge
     refused: str = ""
-    key: str = ""

@@ -62,7 +62,6 @@ class Handover:
                 stamp,
                 received.acknowledge,
                 refused,
-                received.client_id,
             )
         )
 
