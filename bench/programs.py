@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from coldseal.demo.programs import free_ports
+
 COLDSEAL = (sys.executable, "-m", "coldseal.cli.main")
 _STOP_S = 20.0
 
@@ -133,10 +135,8 @@ def coldseal(*arguments: str | Path) -> str:
 
 
 def free_port() -> int:
-    """Find a port on loopback that nothing listens on just now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Find a port on loopback that nothing else will take."""
+    return free_ports(1)[0]
 
 
 def is_open(port: int) -> bool:

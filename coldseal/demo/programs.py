@@ -8,12 +8,14 @@ Does not decide when: that is the scenario's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from random import SystemRandom
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +26,7 @@ from coldseal.errors import OperatorError, UnavailableError
 _STOP_S = 10.0
 _POLL_S = 0.05
 _TAIL_LINES = 8
+_FIRST_PORT, _LAST_PORT = 10_000, 65_535
 
 COLDSEAL = (sys.executable, "-m", "coldseal.cli.main")
 """The command of this very installation."""
@@ -136,15 +139,28 @@ async def prepare(*arguments: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports on loopback that nothing listens on just now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for found in sockets:
-            found.bind(("127.0.0.1", 0))
-        return [int(found.getsockname()[1]) for found in sockets]
-    finally:
-        for found in sockets:
-            found.close()
+    """Find ports on loopback that nothing listens on, and that the system gives to nobody by itself.
+
+    A program binds its port later, and again after a restart: meanwhile any connection that goes out could
+    be given a port of the system's own range.
+    """
+    low, high = _given_by_the_system()
+    every = range(_FIRST_PORT, _LAST_PORT + 1)
+    choice = [port for port in every if not low <= port <= high] or every
+    found: list[int] = []
+    for port in SystemRandom().sample(choice, len(choice)):
+        if len(found) == count:
+            break
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
+
+
+def _given_by_the_system() -> tuple[int, int]:
+    """Give the range from which the system takes ports for connections that go out."""
+    low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    return int(low), int(high)
 
 
 async def _answers(http: aiohttp.ClientSession, url: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,13 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from coldseal.demo.programs import free_ports
 from tests.cli.conftest import COMMAND, Site, coldseal
-
-
-def free_port() -> int:
-    """Find a port on loopback that nothing listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -42,7 +36,7 @@ def running(noun: str, config: Path, overrides: list[str], log: Path) -> Iterato
 @pytest.mark.parametrize("noun", ["service", "gateway"])
 def test_a_program_runs_answers_and_ends_with_0_on_sigterm(tmp_path: Path, site: Site, noun: str) -> None:
     """Set up by `init` alone; its log is JSON lines and holds no secret."""
-    http = f"http.listen=127.0.0.1:{free_port()}"
+    http = f"http.listen=127.0.0.1:{free_ports(1)[0]}"
     listen = f"{'mqtt' if noun == 'gateway' else 'service'}.listen=127.0.0.1:0"
     data = f"{noun}.data={tmp_path / 'data'}"
     config = site.gateway if noun == "gateway" else site.service

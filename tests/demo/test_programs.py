@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from coldseal.demo import programs
 from coldseal.demo.programs import Program, free_ports, prepare, run_command
 from coldseal.demo.site import ORIGIN, Site, prepare_site, read_service
 from coldseal.errors import OperatorError, UnavailableError
@@ -130,9 +131,22 @@ async def test_a_command_gives_its_exit_code_and_its_output() -> None:
 
 
 def test_free_ports_are_different_and_free() -> None:
-    """Each can be listened on."""
+    """Each can be listened on, and the system gives none of them to a connection that goes out."""
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     ports = free_ports(3)
     assert len(set(ports)) == 3
     for port in ports:
+        assert not low <= port <= high
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", port))
+
+
+def test_a_port_in_use_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two ports that it may choose from, it gives the one that nobody has."""
+    (port,) = free_ports(1)
+    monkeypatch.setattr(programs, "_FIRST_PORT", port)
+    monkeypatch.setattr(programs, "_LAST_PORT", port)
+    assert free_ports(1) == [port]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", port))
+        assert free_ports(1) == []

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from coldseal.core.log.delivery.wire import BATCH_TYPE, Receipt, parse_answer
+from coldseal.demo.programs import free_ports
 from coldseal.errors import ColdsealError, OperatorError
 from coldseal.service import app as module
 from coldseal.service.app import Service
@@ -204,19 +205,11 @@ def _is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def free_port() -> int:
-    """Give a port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_program_in_order(site: Site, number: signal.Signals) -> None:
     """With exit code 0, having told that it started and stopped."""
     site.admit(SealedLog())
-    async with program(site, free_port()) as process:
+    async with program(site, free_ports(1)[0]) as process:
         process.send_signal(number)
         assert await process.wait() == 0
 
@@ -228,7 +221,7 @@ async def test_a_killed_service_comes_back_with_all_it_gave_receipts_for(site: S
     """The same batch again gets the same receipt."""
     log = SealedLog().grow(30)
     site.admit(log)
-    port = free_port()
+    port = free_ports(1)[0]
     async with program(site, port) as process:
         first = await send(site, f"x:{port}", log.body())
         process.kill()
@@ -245,7 +238,7 @@ async def test_a_program_that_cannot_start_says_why(site: Site) -> None:
     """With the exit code for a wrong configuration."""
     site.config()
     (site.service / "witness.pem").unlink()
-    async with program(site, free_port()) as process:
+    async with program(site, free_ports(1)[0]) as process:
         assert await process.wait() == 2
 
     said = told(site).read_text()
