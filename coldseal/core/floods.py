@@ -11,6 +11,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+from coldseal.core.log.canonical import encode_base64
+
 FULL: Final = 60_000
 """Milliseconds in which a device earns ``rate`` single entries."""
 
@@ -43,7 +45,7 @@ class Floods:
 
         Args:
             device: who sent it.
-            digest: SHA-256 of the payload, hex; the counter keeps SHA-256 over all of them, in order.
+            digest: SHA-256 of the payload, base64; the counter keeps SHA-256 over all of them, in order.
             now_ms: monotonic milliseconds.
         """
         bucket = self._buckets.get(device)
@@ -56,7 +58,7 @@ class Floods:
             bucket.tokens -= 1
             return True
         bucket.count += 1
-        bucket.digest = hashlib.sha256(f"{bucket.digest}{digest}".encode()).hexdigest()
+        bucket.digest = encode_base64(hashlib.sha256(f"{bucket.digest}{digest}".encode()).digest())
         return False
 
     def take_counted(self) -> list[tuple[str, int, str]]:

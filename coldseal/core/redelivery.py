@@ -8,7 +8,6 @@ Pure; whoever takes a message in remembers it, and writes a snapshot of the seal
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from coldseal.errors import InputError
@@ -18,12 +17,15 @@ if TYPE_CHECKING:
 
     from coldseal.core.log.record import Entry
 
-_HEX: Final = 16
+_KEPT: Final = 16
 _NO_BOOT: Final = "-"  # never the name of a run: those are letters and digits
 
 
 Latest: TypeAlias = tuple[str, int]
 """A run of a device and its highest sequence there."""
+
+Taken: TypeAlias = tuple[Latest | None, bool]
+"""What was the latest before a message, and whether its sequence fell back within the same run."""
 
 
 class Redelivery:
@@ -36,7 +38,7 @@ class Redelivery:
     def __init__(self, window: int) -> None:
         """Begin with no memory."""
         self._window = window
-        self._recent: dict[str, tuple[deque[str], set[str]]] = {}
+        self._recent: dict[str, dict[str, None]] = {}  # keys of a device, in the order in which they came
         self._latest: dict[str, Latest] = {}
 
     @staticmethod
@@ -44,28 +46,46 @@ class Redelivery:
         """Make the key of a message.
 
         Args:
-            digest: SHA-256 of the payload, hex. Its first 64 bits tell one device's messages apart.
+            digest: SHA-256 of the payload, base64. Its first 96 bits tell one device's messages apart.
             packet_id: given where the payload holds no device sequence of its own.
         """
-        return digest[:_HEX] if packet_id is None else f"{digest[:_HEX]}:{packet_id}"
+        return digest[:_KEPT] if packet_id is None else f"{digest[:_KEPT]}:{packet_id}"
 
     def is_known(self, device: str, key: str) -> bool:
         """Tell whether the device sent this lately."""
         found = self._recent.get(device)
-        return found is not None and key in found[1]
+        return found is not None and key in found
 
-    def remember(self, device: str, key: str) -> None:
-        """Take note of a message that is about to be sealed."""
-        found = self._recent.get(device)
-        if found is None:
-            found = self._recent[device] = (deque(), set())
-        order, keys = found
-        if key in keys:
-            return
-        order.append(key)
-        keys.add(key)
-        if len(order) > self._window:
-            keys.discard(order.popleft())
+    def take(
+        self, device: str, key: str, run: Latest | None = None, *, may_be_known: bool = False
+    ) -> Taken | None:
+        """Take note of a message that is about to be sealed.
+
+        Args:
+            device: who sent it.
+            key: its key.
+            run: the run of the device and the sequence there, where the message has them.
+            may_be_known: a message that is known is not taken again.
+
+        Returns:
+            None if it is known and may be.
+        """
+        keys = self._recent.get(device)
+        if keys is None:
+            keys = self._recent[device] = {}
+        if key not in keys:
+            keys[key] = None
+            if len(keys) > self._window:
+                del keys[next(iter(keys))]
+        elif may_be_known:
+            return None
+        latest = self._latest.get(device)
+        if run is None:
+            return latest, False
+        if latest is not None and latest[0] == run[0] and run[1] <= latest[1]:
+            return latest, True
+        self._latest[device] = run
+        return latest, False
 
     def forget(self, device: str, key: str, latest: Latest | None) -> None:
         """Take a message back that could not be sealed after all; of several, the newest first.
@@ -76,22 +96,13 @@ class Redelivery:
             latest: what :meth:`latest` gave before it.
         """
         found = self._recent.get(device)
-        if found is None or key not in found[1]:
+        if found is None or key not in found:
             return
-        found[0].remove(key)
-        found[1].discard(key)
+        del found[key]
         if latest is None:
             self._latest.pop(device, None)
         else:
             self._latest[device] = latest
-
-    def goes_back(self, device: str, boot: str, seq: int) -> bool:
-        """Take note of a device sequence and tell whether it fell back within the same run of the device."""
-        latest = self._latest.get(device)
-        if latest is not None and latest[0] == boot and seq <= latest[1]:
-            return True
-        self._latest[device] = (boot, seq)
-        return False
 
     def replay(self, entry: Entry) -> None:
         """Learn what one entry of the log tells about its sender's messages."""
@@ -100,13 +111,12 @@ class Redelivery:
             return  # an entry of the log's own
         seq, packet_id, boot = entry.src.get("seq"), entry.src.get("pid"), entry.src.get("boot", "")
         if isinstance(seq, int) and isinstance(boot, str):
-            self.remember(device, self.key(digest))
-            self.goes_back(device, boot, seq)
+            self.take(device, self.key(digest), (boot, seq))
         elif isinstance(packet_id, int):
-            self.remember(device, self.key(digest, packet_id))
+            self.take(device, self.key(digest, packet_id))
 
     def latest(self, device: str) -> Latest | None:
-        """Give the run and the highest sequence of a device, as :meth:`goes_back` knows them."""
+        """Give the run and the highest sequence of a device."""
         return self._latest.get(device)
 
     def snapshot(self, unsealed: Iterable[tuple[str, str, Latest | None]] = ()) -> bytes:
@@ -122,10 +132,10 @@ class Redelivery:
             left_out.setdefault(device, set()).add(key)
             before.setdefault(device, latest)
         lines = []
-        for device, (order, _) in self._recent.items():
+        for device, keys in self._recent.items():
             boot, seq = before.get(device, self._latest.get(device)) or (_NO_BOOT, 0)
             without = left_out.get(device, ())
-            lines.append("\t".join((device, boot, str(seq), *(key for key in order if key not in without))))
+            lines.append("\t".join((device, boot, str(seq), *(key for key in keys if key not in without))))
         return "\n".join(lines).encode()
 
     @classmethod
@@ -143,5 +153,5 @@ class Redelivery:
             if boot != _NO_BOOT:
                 found._latest[device] = (boot, int(seq))
             for key in filter(None, keys):
-                found.remember(device, key)
+                found.take(device, key)
         return found

@@ -38,7 +38,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     Args:
         device: the name that the transport authenticated.
-        fingerprint: first 32 hex digits of SHA-256 over the device certificate's DER; empty with a password.
+        fingerprint: first 16 hex digits of SHA-256 over the device certificate's DER; empty with a password.
         topic: where it was published, unchanged.
         payload: its bytes, unchanged.
         qos: 0, 1 or 2; with 0 nobody waits for the acknowledgement.

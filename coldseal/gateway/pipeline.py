@@ -1,28 +1,37 @@
 """The main path: decode → validate → evaluate → seal → commit → acknowledge.
 
 Promise: whoever is answered SEALED has its reading signed, chained and on disk. Messages keep the
-order in which they were submitted; all that arrive while one group commits make the next.
+order in which they were submitted; those that arrive while groups are under way make the next.
 It knows no transport and no limit of one: a source asks ``is_full`` before it reads on.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coldseal.errors import UnavailableError
 from coldseal.gateway.message import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from coldseal.gateway.clock import Clock
     from coldseal.gateway.message import Message
     from coldseal.gateway.preparation import Item, Preparation
-    from coldseal.gateway.store.journal import Journal, Sealed
-    from coldseal.gateway.store.sealing import Draft
+    from coldseal.gateway.store.drafts import Draft
+    from coldseal.gateway.store.journal import Handed, Journal
     from coldseal.gateway.tally import Tally
 
 PART: Final = 256
 """Of more messages than this, half is sealed at a time: the rest while those are written."""
+
+EARLY: Final = 32
+"""So many messages are sealed while others are under way; fewer wait, so that they share a commit."""
+
+AHEAD: Final = 3
+"""Groups under way at most: one is written, one sealed, and one is ready for the sealing process."""
 
 
 class Group(NamedTuple):
@@ -30,7 +39,7 @@ class Group(NamedTuple):
 
     items: list[Item]
     own: list[Draft]
-    sealed: Sealed
+    handed: Handed
 
 
 class Pipeline:
@@ -62,7 +71,10 @@ class Pipeline:
         self._pending: list[Item] = []
         self._counted: list[Item] = []
         self._own: list[Draft] = []
-        self._arrived = asyncio.Event()
+        self._under_way: deque[Group] = deque()
+        self._stirred, self._handed, self._settled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._is_at_end = False
         self._is_stopping = False
 
     @property
@@ -75,7 +87,7 @@ class Pipeline:
         item = self._preparation.prepare(message)
         if not item.is_counted:
             self._pending.append(item)
-            self._arrived.set()
+            self._stirred.set()
         elif message.qos:
             self._counted.append(item)
         else:  # its sender waits for no answer; its source does, to read on
@@ -84,7 +96,7 @@ class Pipeline:
     def record(self, kind: str, data: bytes) -> None:
         """Seal an entry of the log's own, such as a heartbeat, with the next group."""
         self._own.append(self._journal.draft(kind, data, self._clock.now()))
-        self._arrived.set()
+        self._stirred.set()
 
     def tick(self) -> None:
         """Once a second: seal what was only counted, and let a due checkpoint be made."""
@@ -93,7 +105,7 @@ class Pipeline:
             self._own += counts
             self._pending += self._counted
             self._counted = []
-        self._arrived.set()
+        self._stirred.set()
 
     def stop(self) -> None:
         """Let :meth:`run` end once nothing is pending."""
@@ -101,50 +113,79 @@ class Pipeline:
         self.tick()
 
     async def run(self) -> None:
-        """Seal and commit group after group until stopped; while one commits, the next is sealed."""
-        sealed: asyncio.Queue[Group | None] = asyncio.Queue(maxsize=1)
+        """Seal and commit group after group until stopped; while one commits, others are sealed."""
         async with asyncio.TaskGroup() as stages:
-            stages.create_task(self._seal_groups(sealed))
-            stages.create_task(self._commit_groups(sealed))
+            stages.create_task(self._hand_over_groups())
+            stages.create_task(self._commit_groups())
 
-    async def _seal_groups(self, sealed: asyncio.Queue[Group | None]) -> None:
-        """Take what has arrived, a part of it where it is much, and seal it."""
+    async def _hand_over_groups(self) -> None:
+        """Take what has arrived, a part of it where it is much, and hand it over to be sealed."""
         while not self._is_stopping or self._pending or self._own:
-            await self._arrived.wait()
+            await self._stirred.wait()
             await asyncio.sleep(self._window_s)  # one turn of the loop at least: others' bytes are read first
-            count = max(PART, len(self._pending) // 2)
-            items, self._pending = self._pending[:count], self._pending[count:]
-            own, self._own = self._own, []
-            if not self._pending:
-                self._arrived.clear()
-            self._tally.begun(len(items), self._clock.now())
-            drafts = [*own, *(draft for item in items for draft in item.drafts)]
-            try:
-                found = await self._journal.seal(drafts, self._snapshot, is_own=not items)
-                await sealed.put(Group(items, own, found))
-            except UnavailableError as error:
-                self._give_back(items, own, str(error))
-        await sealed.put(None)
+            while self._is_busy:
+                self._stirred.clear()
+                await self._stirred.wait()
+            async with self._turn:
+                self._hand_over_group()
+        self._is_at_end = True
+        self._handed.set()
 
-    async def _commit_groups(self, sealed: asyncio.Queue[Group | None]) -> None:
-        """Commit and answer group after group, in order."""
-        while (group := await sealed.get()) is not None:
-            since = self._clock.now()
-            try:
-                await self._commit(group)
-            except UnavailableError as error:
-                self._give_back(group.items, group.own, str(error))
-            else:
-                self._tally.committed(group.items, since, self._clock.now())
+    def _hand_over_group(self) -> None:
+        """Make a group of what waits."""
+        count = max(PART, len(self._pending) // 2)
+        items, self._pending = self._pending[:count], self._pending[count:]
+        own, self._own = self._own, []
+        if not self._pending:
+            self._stirred.clear()
+        self._tally.begun(len(items), self._clock.now())
+        drafts = [*own, *(draft for item in items for draft in item.drafts)]
+        handed = self._journal.hand_over(drafts, self._snapshot, is_own=not items)
+        self._under_way.append(Group(items, own, handed))
+        self._handed.set()
+
+    async def alone(self, step: Callable[[Callable[[], bytes]], Awaitable[None]]) -> None:
+        """Take a step of the log while nothing else is under way; it is given the snapshot's writer."""
+        async with self._turn:
+            while self._under_way:
+                self._settled.clear()
+                await self._settled.wait()
+            await step(self._snapshot)
+
+    @property
+    def _is_busy(self) -> bool:
+        """Tell whether what waits had better wait for more: enough is under way for its size."""
+        groups = len(self._under_way)
+        return groups >= AHEAD or (groups > 0 and len(self._pending) < EARLY)
+
+    async def _commit_groups(self) -> None:
+        """Commit and answer group after group, in order; where one fails, all behind it are void."""
+        while not self._is_at_end or self._under_way:
+            await self._handed.wait()
+            while self._under_way:
+                group, since = self._under_way[0], self._clock.now()
+                try:
+                    await self._commit(group)
+                except UnavailableError as error:
+                    self._give_back(str(error))
+                else:
+                    self._under_way.popleft()
+                    self._tally.committed(group.items, since, self._clock.now())
+                self._stirred.set()
+            self._settled.set()
+            self._handed.clear()
 
     async def _commit(self, group: Group) -> None:
         """Commit a group and answer everyone in it: the promise is the order of these two statements."""
-        await self._journal.commit(group.sealed)
+        await self._journal.commit(group.handed)
         for item in group.items:
             item.message.acknowledge(item.outcome, item.reason)
 
-    def _give_back(self, items: list[Item], own: list[Draft], reason: str) -> None:
-        """Answer BUSY: nothing was sealed, so nothing may be remembered as sealed."""
+    def _give_back(self, reason: str) -> None:
+        """Answer BUSY: nothing under way was sealed, so nothing of it may be remembered as sealed."""
+        groups, self._under_way = self._under_way, deque()
+        items = [item for group in groups for item in group.items]
+        own = [draft for group in groups for draft in group.own]
         self._own = [] if self._is_stopping else own + self._own
         self._preparation.forget(items)
         for item in items:

@@ -6,9 +6,10 @@ every other one a reading with the digits its sensor sent. In doubt a message is
 
 from __future__ import annotations
 
-import hashlib
+from binascii import b2a_base64
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -17,13 +18,15 @@ from coldseal.core.redelivery import Latest, Redelivery
 from coldseal.errors import InputError
 from coldseal.gateway.message import Message, Outcome
 from coldseal.gateway.sources.decode import Decoded, decode, sensor_of
-from coldseal.gateway.store.sealing import Draft
+from coldseal.gateway.store.drafts import Draft
 
 if TYPE_CHECKING:
     from coldseal.gateway.clock import Stamp
     from coldseal.gateway.rejections import Rejections
     from coldseal.gateway.store.journal import Journal
     from coldseal.gateway.tally import Tally
+
+_SEALED: Final = Outcome.SEALED  # an attribute of an enumeration costs as much as a dictionary
 
 Evaluate = Callable[[str, str, Decoded], tuple[Sequence[str], Sequence[Draft]]]
 """Given device, sensor and what was measured: flags for the reading, and entries to seal right behind it."""
@@ -77,38 +80,43 @@ class Preparation:
 
     def prepare(self, message: Message) -> Item:
         """Decode, validate and evaluate a message."""
-        digest = hashlib.sha256(message.payload).hexdigest()
+        digest = b2a_base64(sha256(message.payload).digest(), newline=False).decode()
         if message.refused:
             return self._reject(message, digest, Outcome.REFUSED, message.refused, "the topic is not granted")
+        device, received = message.device, message.received
         sensor = sensor_of(message.topic)
         if sensor is None:  # not a record of the cold chain: passed on to subscribers, not sealed
-            return Item(message, Outcome.SEALED)
+            return Item(message, _SEALED)
         try:
-            decoded = decode(message.payload, received_ms=message.received.t_ms)
+            decoded = decode(message.payload, received_ms=received.t_ms)
         except InputError as error:
             return self._reject(message, digest, Outcome.REJECTED, "payload", str(error))
-        has_name = decoded.seq is not None
-        key = Redelivery.key(digest, None if has_name else message.packet_id)
-        if (has_name or message.redelivered) and self._redelivery.is_known(message.device, key):
+        seq, boot = decoded.seq, decoded.boot
+        if seq is not None:
+            key = Redelivery.key(digest)
+            taken = self._redelivery.take(device, key, (boot, seq), may_be_known=True)
+        else:
+            key = Redelivery.key(digest, message.packet_id)
+            taken = self._redelivery.take(device, key, may_be_known=message.redelivered)
+        if taken is None:
             return Item(message, Outcome.DUPLICATE)
-        latest = self._redelivery.latest(message.device)
-        self._redelivery.remember(message.device, key)
-        self._tally.heard(message.topic, message.received.t_ms)
-        flags, effects = self._evaluate(message.device, sensor, decoded)
-        if decoded.seq is not None and self._redelivery.goes_back(message.device, decoded.boot, decoded.seq):
+        latest, goes_back = taken
+        self._tally.heard(message.topic, received.t_ms)
+        flags, effects = self._evaluate(device, sensor, decoded)
+        if goes_back:
             flags = (*flags, FLAG_SEQUENCE)
         data = encode_reading(sensor, decoded.quantities, flags)
         source = encode_source(
-            message.device,
+            device,
             message.fingerprint,
             digest,
-            seq=decoded.seq,
-            boot=decoded.boot,
+            seq=seq,
+            boot=boot,
             taken_at=decoded.taken_at,
             packet_id=message.packet_id,
         )
-        draft = self._journal.draft("reading", data, message.received, source)
-        return Item(message, Outcome.SEALED, (draft, *effects), key=key, latest=latest)
+        draft = self._journal.draft("reading", data, received, source)
+        return Item(message, _SEALED, (draft, *effects) if effects else (draft,), "", key, latest)
 
     def _reject(self, message: Message, digest: str, outcome: Outcome, reason: str, detail: str) -> Item:
         """Seal that a message was not taken, once for each delivery that the sender knows of."""
@@ -119,7 +127,7 @@ class Preparation:
         if draft is None:  # over the rate: answered when the entry that counts it is on disk
             return Item(message, outcome, reason=detail, is_counted=True)
         if message.packet_id is not None:
-            self._redelivery.remember(message.device, key)
+            self._redelivery.take(message.device, key)
         return Item(message, outcome, (draft,), detail, key, self._redelivery.latest(message.device))
 
     def counted(self, now: Stamp) -> list[Draft]:

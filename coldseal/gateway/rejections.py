@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from coldseal.core.floods import Floods
     from coldseal.gateway.clock import Stamp
     from coldseal.gateway.message import Message
+    from coldseal.gateway.store.drafts import Draft
     from coldseal.gateway.store.journal import Journal
-    from coldseal.gateway.store.sealing import Draft
     from coldseal.observe.metrics import GatewayMetrics
 
 PAYLOAD_KEPT: Final = 256
@@ -54,7 +54,7 @@ class Rejections:
 
         Args:
             message: what was not taken.
-            digest: SHA-256 of its payload, hex.
+            digest: SHA-256 of its payload, base64.
             reason: the reason's code.
             detail: the reason in words; cut after :data:`DETAIL_KEPT` characters.
         """

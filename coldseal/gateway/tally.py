@@ -57,6 +57,7 @@ class Tally:
         self.accepted = self.rejected = 0
         self.is_full = False
         self.last_heard: dict[str, int] = {}
+        self._groups = self._messages = 0
 
     def heard(self, topic: str, t_ms: int) -> None:
         """Note when a sensor was heard; beyond :data:`MAX_SENSORS` names, no new one."""
@@ -65,7 +66,7 @@ class Tally:
 
     def begun(self, count: int, now: Stamp) -> None:
         """Note that a group of ``count`` messages is on its way to the disk."""
-        self._metrics.pending.set(count)
+        self._under_way(1, count)
         self._progress.wait(now.mono_ms / 1000)
 
     def committed(self, group: Sequence[Answered], since: Stamp, now: Stamp) -> None:
@@ -81,15 +82,23 @@ class Tally:
             metrics.messages.labels(outcome.name.lower()).inc(count)
             self.accepted += count * (outcome is Outcome.SEALED)
             self.rejected += count * (outcome in _TAKEN_AS_REJECTED)
-        self.is_full = False
-        metrics.puback_seconds.observe_each([(end - item.message.received.mono_ms) / 1000 for item in group])
+        for began, count in Counter([item.message.received.mono_ms for item in group]).items():
+            metrics.puback_seconds.observe((end - began) / 1000, count)
         if group:
+            self.is_full = False
             metrics.commit_entries.observe(len(group))
             metrics.commit_seconds.observe((end - since.mono_ms) / 1000)
-        metrics.pending.set(0)
-        self._progress.advance(end / 1000, is_waiting=False)
+        self._under_way(-1, -len(group))
+        self._progress.advance(end / 1000, is_waiting=self._groups > 0)
 
     def turned_away(self, count: int) -> None:
-        """Count a group that found no room; it still waits, at its senders."""
+        """Count what was under way and found no room; it still waits, at its senders."""
         self.is_full = True
+        self._under_way(-self._groups, -self._messages)
         self._metrics.messages.labels(Outcome.BUSY.name.lower()).inc(count)
+
+    def _under_way(self, groups: int, messages: int) -> None:
+        """Note that more, or fewer, are on their way to the disk."""
+        self._groups += groups
+        self._messages += messages
+        self._metrics.pending.set(self._messages)

@@ -53,7 +53,7 @@ class Peer(msgspec.Struct, frozen=True):
     Args:
         role: what the certificate makes it.
         name: its name, equal to the certificate's common name.
-        fingerprint: first 32 hex digits of SHA-256 over the certificate's DER.
+        fingerprint: first 16 hex digits of SHA-256 over the certificate's DER.
         not_after: end of the certificate's life, UTC.
     """
 
@@ -95,7 +95,7 @@ def peer(certificate_der: bytes) -> Peer:
         not_after = certificate.not_valid_after_utc
     except (ValueError, x509.InvalidVersion) as error:
         raise InputError(_WHERE, "DER", certificate_der[:16], "an X.509 certificate") from error
-    fingerprint = hashlib.sha256(certificate_der).hexdigest()[:32]
+    fingerprint = hashlib.sha256(certificate_der).hexdigest()[:16]
     return Peer(role=role, name=name, fingerprint=fingerprint, not_after=not_after)
 
 

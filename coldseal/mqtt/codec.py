@@ -6,7 +6,7 @@ nothing is kept and nothing more is read. Packets are judged alone: order is for
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from coldseal.mqtt import clauses
 from coldseal.mqtt.clauses import Rule
@@ -45,6 +45,12 @@ _V311: Final = Version.V311  # an attribute of an enumeration costs as much as a
 _CACHED_TOPICS: Final = 64
 _CACHED_TOPIC_BYTES: Final = 256
 
+_Alike: TypeAlias = tuple[bytes, int, int, str, tuple[int, bool, bool]]
+"""What most messages of a sensor have in common: first bytes, up to the packet identifier (none while nothing
+is known); length; place of the payload; topic; QoS, RETAIN and DUP."""
+
+_UNKNOWN: Final[_Alike] = (b"", 0, 0, "", (0, False, False))
+
 
 class Decoder:
     """Turns a byte stream into packets.
@@ -57,7 +63,8 @@ class Decoder:
         version: the version spoken, or None to learn it from CONNECT.
     """
 
-    __slots__ = ("_allowed", "_broken", "_needed", "_pending", "_topics", "_version", "max_packet_size")
+    __slots__ = ("_alike", "_allowed", "_broken", "_needed", "_pending", "_topics", "_version",
+                 "max_packet_size")  # fmt: skip
 
     def __init__(self, max_packet_size: int = LARGEST_PACKET, version: Version | None = None) -> None:
         """Start with nothing buffered."""
@@ -67,6 +74,7 @@ class Decoder:
         self._pending = bytearray()
         self._needed = 0
         self._topics: dict[bytes, str] = {}
+        self._alike = _UNKNOWN
         self._broken = False
 
     @property
@@ -100,6 +108,7 @@ class Decoder:
         except ProtocolError as error:
             self._broken = True
             self._topics.clear()
+            self._alike = _UNKNOWN
             error.preceding = tuple(packets)
             raise
         if consumed < len(data):
@@ -109,7 +118,7 @@ class Decoder:
     def _decode(self, data: bytes, packets: list[Packet]) -> int:
         """Append every whole packet of the data and return where the unfinished one starts."""
         at, end = 0, len(data)
-        while at < end:
+        while (at := self._decode_alike(data, at, packets)) < end:
             first = data[at]
             if not self._allowed[first]:
                 raise self._refuse_first(first)
@@ -129,12 +138,27 @@ class Decoder:
             if stop > end:
                 self._needed = stop - at
                 break
-            packets.append(self._packet(data, first, start, stop))
+            packets.append(self._packet(data, at, start, stop))
             at = stop
+        return at
+
+    def _decode_alike(self, data: bytes, at: int, packets: list[Packet]) -> int:
+        """Append the messages that begin like the latest one, and return where the next packet starts."""
+        head, size, place, topic, (qos, retain, dup) = self._alike
+        if head:
+            last, behind, has_properties = len(data) - size, len(head), self._version is not _V311
+            while at <= last and data.startswith(head, at):
+                packet_id = data[at + behind] << 8 | data[at + behind + 1]
+                if not packet_id or (has_properties and data[at + behind + 2]):
+                    break
+                packets.append(Publish(topic, data[at + place : at + size], qos, retain, dup, packet_id))
+                at += size
         return at
 
     def _long_length(self, data: bytes, at: int, end: int) -> tuple[int, int]:
         """Return a remaining length of several bytes and where it ends, which is 0 if it does not."""
+        if at + 2 < end and 0 < data[at + 2] < _MORE:
+            return data[at + 1] & 0x7F | data[at + 2] << 7, at + 3
         length = 0
         for index in range(_LENGTH_BYTES):
             here = at + 1 + index
@@ -148,8 +172,9 @@ class Decoder:
                 return length, here + 1
         raise self._fault(clauses.VARINT_LENGTH, "remaining length", "over four bytes", "at most four bytes")
 
-    def _packet(self, data: bytes, first: int, start: int, stop: int) -> Packet:
-        """Decode the packet whose body is ``data[start:stop]``, the two frequent ones at once."""
+    def _packet(self, data: bytes, at: int, start: int, stop: int) -> Packet:
+        """Decode the packet at ``at`` whose body is ``data[start:stop]``, the two frequent ones at once."""
+        first = data[at]
         flags = _FAST_PUBLISH.get(first)
         if flags is not None:
             topic_end = start + 2 + (data[start] << 8 | data[start + 1]) if stop - start >= _MINIMUM else stop
@@ -157,12 +182,12 @@ class Decoder:
             topic = self._topics.get(data[start + 2 : topic_end])
             if topic is not None and body < stop:
                 packet_id = data[topic_end] << 8 | data[topic_end + 1]
-                if packet_id:
+                has_properties = self._version is not _V311
+                if packet_id and not (has_properties and data[body]):
                     qos, retain, dup = flags
-                    if self._version is _V311:
-                        return Publish(topic, data[body:stop], qos, retain, dup, packet_id)
-                    if not data[body]:
-                        return Publish(topic, data[body + 1 : stop], qos, retain, dup, packet_id)
+                    body += has_properties
+                    self._alike = data[at:topic_end], stop - at, body - at, topic, flags
+                    return Publish(topic, data[body:stop], qos, retain, dup, packet_id)
         elif first == _PUBACK and stop - start == _ACK_LENGTH:
             packet_id = data[start] << 8 | data[start + 1]
             if packet_id:

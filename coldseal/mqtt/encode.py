@@ -65,7 +65,7 @@ def encode_puback_bytes(packet_id: int, version: Version, reason: int = 0) -> by
     """
     if reason and version is Version.V5:
         return bytes((0x40, 3, packet_id >> 8, packet_id & 0xFF, reason))
-    return bytes((0x40, 2, packet_id >> 8, packet_id & 0xFF))
+    return b"\x40\x02" + packet_id.to_bytes(2)
 
 
 def _connect(packet: Connect, _: Version) -> bytes:

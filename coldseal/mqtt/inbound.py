@@ -41,19 +41,24 @@ class Settler(Protocol):
         """Take the outcome of a message."""
 
 
-class Received:
-    """A message that passed the protocol's checks; its taker calls ``acknowledge`` once, at any time."""
+class Received(msgspec.Struct, eq=False):
+    """A message that passed the protocol's checks; its taker calls ``acknowledge`` once, at any time.
 
-    __slots__ = ("answer", "client_id", "identity", "publish", "settler", "text")
+    Args:
+        publish: the message, with its topic.
+        identity: who sent it.
+        client_id: from which of its sessions.
+        settler: who is told what became of it.
+        answer: what became of it; None while nothing is known.
+        text: the same in words.
+    """
 
-    def __init__(self, publish: Publish, identity: Identity, client_id: str, settler: Settler) -> None:
-        """Nothing is known of its fate yet."""
-        self.publish = publish
-        self.identity = identity
-        self.client_id = client_id
-        self.settler = settler
-        self.answer: ReasonCode | None = None
-        self.text = ""
+    publish: Publish
+    identity: Identity
+    client_id: str
+    settler: Settler
+    answer: ReasonCode | None = None
+    text: str = ""
 
     def acknowledge(self, outcome: int, text: str = "") -> None:
         """Say what became of it: an outcome that the broker has an answer for, and the reason in words."""

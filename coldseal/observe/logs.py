@@ -9,18 +9,16 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import TYPE_CHECKING, Final, TextIO
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TextIO
 
 import msgspec
-import structlog
 from typing_extensions import override
 
 from coldseal.observe.events import LIBRARY_MESSAGE, Event, Level
-
-if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
-    from structlog.typing import FilteringBoundLogger, Processor
 
 HIDDEN: Final = "(hidden)"
 
@@ -28,6 +26,23 @@ _SECRET_NAMES: Final = re.compile(
     r"passw|passphrase|secret|token|authorization|private|store_key", re.IGNORECASE
 )
 _SECRET_VALUES: Final = re.compile(r"PRIVATE KEY-----|\$argon2|\bBearer |[?&](token|password)=")
+
+_LEVELS: Final[dict[Level, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+
+_COLOURS: Final[dict[Level, str]] = {
+    "debug": "\x1b[2m",
+    "info": "\x1b[32m",
+    "warning": "\x1b[33m",
+    "error": "\x1b[31m",
+    "critical": "\x1b[1;31m",
+}
+_PLAIN: Final = "\x1b[0m"
 
 
 class Log:
@@ -38,8 +53,8 @@ class Log:
     """
 
     def __init__(self, part: str) -> None:
-        """Bind the part's name; lines go where :func:`configure` says at the time."""
-        self._logger: FilteringBoundLogger = structlog.get_logger(part=part)
+        """Keep the part's name; lines go where :func:`configure` says at the time."""
+        self._part = part
 
     def emit(self, event: Event, **fields: object) -> None:
         """Write one event with exactly its declared fields.
@@ -49,20 +64,52 @@ class Log:
         """
         if fields.keys() != set(event.fields):
             raise TypeError(f"{event.name} has the fields {event.fields}, got {tuple(fields)}")
-        self._logger.log(_LEVELS[event.level], event.name, **fields)
+        _output.write(event, self._part, fields)
 
 
-_LEVELS: Final[dict[Level, int]] = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-    "critical": logging.CRITICAL,
-}
+@dataclass(slots=True)
+class _Output:
+    """Where lines go, and how they look.
+
+    Attributes:
+        stream: takes them; None stands for what is stderr at the time.
+        least: level from which on they are written.
+        is_readable: for people instead of JSON.
+        now_ns: wall time, nanoseconds since 1970.
+    """
+
+    stream: TextIO | None = None
+    least: int = logging.INFO
+    is_readable: bool = False
+    now_ns: Callable[[], int] = time.time_ns
+
+    def write(self, event: Event, part: str, fields: Mapping[str, object]) -> None:
+        """Write one line, in one call, so that lines of several threads do not mix."""
+        if _LEVELS[event.level] < self.least:
+            return
+        out = sys.stderr if self.stream is None else self.stream
+        moment = datetime.fromtimestamp(self.now_ns() / 1e9, UTC).replace(tzinfo=None)
+        time_ = f"{moment.isoformat(timespec='microseconds')}Z"
+        shown = hide_secrets(fields)
+        if self.is_readable:
+            line = _render(event, time_, {"part": part, **shown}, has_colours=out.isatty())
+        else:
+            facts = {"time": time_, "level": event.level, "part": part, "event": event.name, **shown}
+            line = msgspec.json.encode(facts, enc_hook=str).decode()  # what JSON does not know is text
+        out.write(f"{line}\n")
+        out.flush()
+
+
+_output: Final = _Output()
+"""Changed by `configure` alone: logs are made at import, before anybody knows where lines go."""
 
 
 def configure(
-    *, stream: TextIO | None = None, level: Level = "info", is_readable: bool | None = None
+    *,
+    stream: TextIO | None = None,
+    level: Level = "info",
+    is_readable: bool | None = None,
+    now_ns: Callable[[], int] = time.time_ns,
 ) -> None:
     """Set up logging for the program, once at its start.
 
@@ -70,42 +117,46 @@ def configure(
         stream: where lines go; stderr when not given.
         level: the least level that is written.
         is_readable: lines for people instead of JSON; by default when the stream is a terminal.
+        now_ns: wall time, nanoseconds since 1970.
     """
     out = sys.stderr if stream is None else stream
-    readable = out.isatty() if is_readable is None else is_readable
-    render: Processor = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty())
-        if readable
-        else structlog.processors.JSONRenderer(serializer=_encode)
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            hide_secrets,
-            render,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(out),
-        cache_logger_on_first_use=False,  # a test or a reload may configure again
-    )
+    _output.stream = stream
+    _output.least = _LEVELS[level]
+    _output.is_readable = out.isatty() if is_readable is None else is_readable
+    _output.now_ns = now_ns
     root = logging.getLogger()
     root.handlers = [_LibraryHandler(level=logging.WARNING)]
     root.setLevel(logging.WARNING)
 
 
-def hide_secrets(
-    _logger: object, _method: str, fields: MutableMapping[str, object]
-) -> MutableMapping[str, object]:
-    """Replace values that are secrets by name or by look; a structlog processor."""
-    for name, value in fields.items():
-        if _SECRET_NAMES.search(name):
-            fields[name] = HIDDEN
-        elif isinstance(value, (bytes, bytearray, memoryview)):
-            fields[name] = f"({len(value)} bytes)"
-        elif not isinstance(value, (int, float, type(None))) and _SECRET_VALUES.search(str(value)):
-            fields[name] = HIDDEN
-    return fields
+def hide_secrets(fields: Mapping[str, object]) -> dict[str, object]:
+    """Replace values that are secrets by name or by look."""
+    return {name: _hide(name, value) for name, value in fields.items()}
+
+
+def _hide(name: str, value: object) -> object:
+    """Give a value, or what stands for it."""
+    if _SECRET_NAMES.search(name):
+        return HIDDEN
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"({len(value)} bytes)"
+    if isinstance(value, (int, float, type(None))) or not _SECRET_VALUES.search(str(value)):
+        return value
+    return HIDDEN
+
+
+def _render(event: Event, moment: str, facts: Mapping[str, object], *, has_colours: bool) -> str:
+    """Write a line for people: time, level, event, then what goes with it."""
+    level = f"{event.level:<8}"
+    if has_colours:
+        level = f"{_COLOURS[event.level]}{level}{_PLAIN}"
+    values = (f"{name}={_quote(str(value))}" for name, value in facts.items())
+    return f"{moment} {level} {event.name:<24} {' '.join(values)}"
+
+
+def _quote(text: str) -> str:
+    """Put a text in quotes where it would not stand out as one value; control characters are escaped."""
+    return text if re.fullmatch(r"[!-~]+", text) else repr(text)
 
 
 class _LibraryHandler(logging.Handler):
@@ -115,11 +166,6 @@ class _LibraryHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Pass one message on, without its traceback's local values."""
         Log("library").emit(LIBRARY_MESSAGE, logger=record.name, message=record.getMessage())
-
-
-def _encode(fields: object, **_options: object) -> str:
-    """Encode a line as JSON; what JSON does not know is written as text."""
-    return msgspec.json.encode(fields, enc_hook=str).decode()
 
 
 def parse_level(name: str) -> Level:

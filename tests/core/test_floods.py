@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coldseal.core.floods import Floods
+from coldseal.core.log.canonical import encode_base64
 
 
 def test_a_burst_is_admitted_and_the_rest_counted_with_a_running_hash() -> None:
@@ -17,8 +18,9 @@ def test_a_burst_is_admitted_and_the_rest_counted_with_a_running_hash() -> None:
         False,
         False,
     ]
-    first = hashlib.sha256(b"3").hexdigest()
-    assert floods.take_counted() == [("a", 2, hashlib.sha256(f"{first}4".encode()).hexdigest())]
+    first = encode_base64(hashlib.sha256(b"3").digest())
+    both = encode_base64(hashlib.sha256(f"{first}4".encode()).digest())
+    assert floods.take_counted() == [("a", 2, both)]
     assert floods.take_counted() == []
 
 

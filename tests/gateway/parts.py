@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from coldseal.core.floods import Floods
-from coldseal.core.log.record import Chain, Entry, parse_entry
+from coldseal.core.log.canonical import encode_base64
+from coldseal.core.log.evidence import Case, Policy, examine, judge
+from coldseal.core.log.layout import Layout
+from coldseal.core.log.record import Chain, Entry, frame, parse_entry
 from coldseal.core.redelivery import Redelivery
 from coldseal.gateway.clock import Clock, KernelClock, Stamp
 from coldseal.gateway.message import Message, Outcome
 from coldseal.gateway.pipeline import Pipeline
 from coldseal.gateway.preparation import Preparation
 from coldseal.gateway.rejections import Rejections
+from coldseal.gateway.store.drafts import Draft
 from coldseal.gateway.store.journal import Journal
 from coldseal.gateway.store.log import Limits, Log
-from coldseal.gateway.store.sealing import Draft, Keys, Sealer, SigningBench
+from coldseal.gateway.store.sealing import Beside, Keys, Sealer
 from coldseal.gateway.tally import Tally
 from coldseal.observe.health import Progress
 from coldseal.observe.metrics import GatewayMetrics
@@ -85,7 +89,7 @@ class Answers:
         """Make a message whose answer is kept here under ``name``."""
         known: dict[str, object] = {
             "device": "dev-1",
-            "fingerprint": "ab" * 16,
+            "fingerprint": "ab" * 8,
             "topic": TOPIC,
             "payload": payload,
             "qos": 1,
@@ -138,7 +142,7 @@ async def open_parts(
     *,
     mode: str = "record",
     limits: Limits = LIMITS,
-    bench: SigningBench | None = None,
+    beside: Beside | None = None,
     checkpoint_entries: int = 256,
     per_minute: int = 60,
     max_pending: int = 1000,
@@ -153,7 +157,7 @@ async def open_parts(
         redelivery.replay(parse_entry(raw))
     journal = Journal(
         log,
-        Sealer(KEYS, is_each_signed=mode == "record", bench=bench),
+        Sealer(KEYS, is_each_signed=mode == "record", beside=beside),
         clock,
         checkpoint_entries=checkpoint_entries,
         checkpoint_seconds=60,
@@ -188,4 +192,16 @@ def payload(seq: int | None, value: str = "4.71", boot: str = "") -> bytes:
 
 def digest(data: bytes) -> str:
     """Hash a payload as entries do."""
-    return hashlib.sha256(data).hexdigest()
+    return encode_base64(hashlib.sha256(data).digest())
+
+
+def faults_of(parts: Parts, mode: str = "record") -> list[str]:
+    """Verify the log with public keys; the lack of a witness is no fault of the gateway."""
+    keys = (KEYS.checkpoint.verifier_key(ORIGIN), KEYS.interop.verifier_key(ORIGIN))
+    policy = Policy(ORIGIN, KEYS.record.spki, keys, (), quorum=0, mode=mode)
+    entries = list(parts.log.reader.read_from(0))
+    notes = [found.note for found in parts.log.reader.checkpoints(0, len(entries))]
+    layout = Layout(len(entries), ((0, len(entries)),), ())
+    case = Case(policy, layout, notes=notes, settings=[entries[0], *parts.log.reader.settings()])
+    report = judge(case, [examine(case.rules, 0, frame(entries))])
+    return [fault.verdict.value for fault in report.faults if fault.verdict.value != "genesis-mismatch"]

@@ -284,6 +284,49 @@ def test_a_known_topic_with_properties_is_read_in_full(version: Version) -> None
     assert after_connect(version).feed(b"".join(encode(one, version) for one in sent)) == sent
 
 
+@given(
+    VERSIONS,
+    st.lists(
+        st.builds(
+            Publish,
+            st.sampled_from(["a/b", "a/c"]),
+            st.sampled_from([b"", b"12", b"34", b"5", b"x" * 130, b"y" * 130, b"z" * 20_000]),
+            st.sampled_from([1, 2]),
+            dup=st.booleans(),
+            packet_id=st.integers(1, 65_535),
+        ),
+        max_size=12,
+    ),
+    st.lists(st.integers(0, 3_000), max_size=3),
+)
+def test_messages_that_begin_alike_are_read_as_if_they_came_alone(
+    version: Version, sent: list[Publish], places: list[int]
+) -> None:
+    """What the decoder knows from the message before changes nothing, in any chunking."""
+    stream = b"".join(encode(one, version) for one in sent)
+    assert read(after_connect(version), cut(stream, places)) == (sent, "")
+
+
+@pytest.mark.parametrize("version", Version)
+def test_a_message_that_begins_like_the_one_before_may_still_be_ill(version: Version) -> None:
+    """The third has the same length, topic and flags, but no packet identifier."""
+    good = [Publish("a/b", b"payload", 1, packet_id=number) for number in (1, 2)]
+    ill = encode(good[1], version).replace(b"a/b\0\2", b"a/b\0\0")
+    packets, fault = read(after_connect(version), [b"".join(encode(one, version) for one in good) + ill])
+    assert packets == good
+    assert "packet identifier" in fault
+
+
+def test_a_message_that_begins_like_the_one_before_may_have_properties() -> None:
+    """The same length, topic and flags: what stands behind the packet identifier decides."""
+    plain = [Publish("a/b", b"0123456", 1, packet_id=number) for number in (1, 2)]
+    held = Properties(payload_format_indicator=1)
+    sent = [*plain, Publish("a/b", b"01234", 1, packet_id=3, properties=held), *plain]
+    stream = b"".join(encode(one, Version.V5) for one in sent)
+    assert len({len(encode(one, Version.V5)) for one in sent}) == 1
+    assert after_connect(Version.V5).feed(stream) == sent
+
+
 @given(st.integers(1, 65_535), VERSIONS, st.sampled_from([0x00, 0x10, 0x80, 0x87, 0x97, 0x99]))
 def test_the_quick_puback_is_the_ordinary_one(packet_id: int, version: Version, reason: int) -> None:
     """The fast path of the answer writes the same bytes."""

@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
@@ -35,7 +34,7 @@ def restored() -> Iterator[None]:
     """Leave logging as it was."""
     handlers, level = logging.getLogger().handlers, logging.getLogger().level
     yield
-    structlog.reset_defaults()
+    configure(is_readable=False)
     logging.getLogger().handlers = handlers
     logging.getLogger().setLevel(level)
 
@@ -89,15 +88,32 @@ def test_a_log_made_before_logging_is_set_up_follows_it() -> None:
     assert lines(stream)[0]["part"] == "early"
 
 
+def test_the_time_of_a_line_is_utc_to_the_microsecond() -> None:
+    """As RFC 3339 has it, always of the same length."""
+    stream = io.StringIO()
+    configure(stream=stream, now_ns=lambda: 1_700_000_000_000_000_000)
+    Log("x").emit(events.HTTP_LISTENING, address="a")
+    assert lines(stream)[0]["time"] == "2023-11-14T22:13:20.000000Z"
+
+
 def test_a_terminal_gets_readable_lines() -> None:
-    """With the same facts."""
+    """With the same facts, and the level in a colour."""
+    stream = Terminal()
+    configure(stream=stream, now_ns=lambda: 0)
+    Log("gateway").emit(events.UPLINK_LOST, since=3, cause="no route\n\x1b[2J")
+    assert stream.getvalue() == (
+        "1970-01-01T00:00:00.000000Z \x1b[33mwarning \x1b[0m uplink.lost              "
+        "part=gateway since=3 cause='no route\\n\\x1b[2J'\n"
+    )
+
+
+def test_secrets_are_hidden_on_a_terminal_too() -> None:
+    """People take pictures of it."""
     stream = Terminal()
     configure(stream=stream)
-    Log("gateway").emit(events.HTTP_LISTENING, address="127.0.0.1:1")
-    text = stream.getvalue()
-    assert "http.listening" in text
-    assert "127.0.0.1:1" in text
-    assert not text.startswith("{")
+    Log("x").emit(events.GATEWAY_FAILED, error="Authorization: Bearer abc.def")
+    assert "abc.def" not in stream.getvalue()
+    assert HIDDEN in stream.getvalue()
 
 
 def test_json_can_be_asked_for_on_a_terminal() -> None:
@@ -155,19 +171,19 @@ def test_real_secrets_are_hidden_wherever_they_appear(tmp_path: Path) -> None:
 )
 def test_a_field_named_like_a_secret_is_hidden(name: str, value: str) -> None:
     """Whatever its value looks like."""
-    assert hide_secrets(None, "", {name: value}) == {name: HIDDEN}
+    assert hide_secrets({name: value}) == {name: HIDDEN}
 
 
 @given(st.binary())
 def test_bytes_are_counted_and_never_written(data: bytes) -> None:
     """They may be a key."""
-    assert hide_secrets(None, "", {"payload": data}) == {"payload": f"({len(data)} bytes)"}
+    assert hide_secrets({"payload": data}) == {"payload": f"({len(data)} bytes)"}
 
 
 @given(st.one_of(st.integers(), st.none(), st.booleans(), st.text(alphabet="abc :/.-", max_size=40)))
 def test_ordinary_values_pass_unchanged(value: object) -> None:
     """The filter must not eat what people need."""
-    assert hide_secrets(None, "", {"cause": value}) == {"cause": value}
+    assert hide_secrets({"cause": value}) == {"cause": value}
 
 
 def test_a_level_is_taken_by_its_name() -> None:

@@ -137,8 +137,8 @@ def encode_source(  # the fields of src, one by one: this is the hot path
 
     Args:
         device: its authenticated name, one topic level.
-        fingerprint: first 32 hex digits of SHA-256 over its certificate; empty without one.
-        digest: SHA-256 of the payload, hex.
+        fingerprint: first 16 hex digits of SHA-256 over its certificate; empty without one.
+        digest: SHA-256 of the payload, base64.
         seq: the device's own sequence number.
         boot: the run of the device that ``seq`` counts in, or empty.
         taken_at: the device's time as it sent it, RFC 3339, or empty.

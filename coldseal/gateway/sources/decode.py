@@ -57,7 +57,7 @@ class _Payload(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     v: Literal[1]
     q: msgspec.Raw
     seq: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None = None
-    boot: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{1,16}$")] = ""
+    boot: Annotated[str, msgspec.Meta(min_length=1, max_length=16)] = ""
     t: Annotated[str, msgspec.Meta(max_length=35)] = ""
 
 
@@ -111,15 +111,17 @@ def _decode_json(payload: bytes) -> Decoded:
         quantities, colons = _quantities(bytes(found.q))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(WHERE, "JSON", str(error), "a reading of format version 1") from error
-    moment = found.t
+    moment, boot = found.t, found.boot
+    if boot and not (boot.isascii() and boot.isalnum()):
+        raise InputError(WHERE, "boot", boot, "1 to 16 letters and digits")
     if moment and (_TIME(moment) is None or not _is_date(moment[:10])):
         raise InputError(WHERE, "t", moment, "an RFC 3339 time such as 2026-01-31T06:30:00.000Z")
-    colons += 2 + (found.seq is not None) + (found.boot != "") + (moment != "") + moment.count(":")
+    colons += 2 + (found.seq is not None) + (boot != "") + (moment != "") + moment.count(":")
     if payload.count(b":") != colons:
         # More colons than names and values account for: a name stands twice (the decoder keeps the last),
         # or something is written as an escape. The slow parser tells which.
         _strict(payload)
-    return Decoded(quantities, found.seq, found.boot, moment)
+    return Decoded(quantities, found.seq, boot, moment)
 
 
 # Sensors repeat themselves: with the resolution of an instrument, the same values come again and again.

@@ -43,18 +43,18 @@ class Handover:
         self._policy, self._intake = policy, intake
         self._judged: dict[tuple[str, str], str] = {}
 
-    def __call__(self, received: Received, stamp: Stamp) -> None:
+    def hand_over(self, received: Received, stamp: Stamp) -> None:
         """Hand over one message that came at ``stamp``."""
         publish, identity = received.publish, received.identity
-        place = (identity.name, publish.topic)
-        refused = self._judged.get(place)
+        device, topic = identity.name, publish.topic
+        refused = self._judged.get((device, topic))
         if refused is None:
-            refused = self._judge(*place)
+            refused = self._judge(device, topic)
         self._intake.submit(
             Message(
-                identity.name,
+                device,
                 identity.credential,
-                publish.topic,
+                topic,
                 publish.payload,
                 publish.qos,
                 publish.packet_id,

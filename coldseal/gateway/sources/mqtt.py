@@ -95,7 +95,7 @@ class MqttListener:
         self._doors: dict[str, Door] = {}
         self._links: dict[Connection, Link] = {}
         self._held: set[Connection] = set()
-        self._hand_over = Handover(policy, intake)
+        self._hand_over = Handover(policy, intake).hand_over
         self._is_stopping = False
         self._ticking: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop

@@ -1,54 +1,32 @@
 """Turns drafts into entries: chained, signed, in order; and fixes the log's state in checkpoints.
 
-Promise: a failed seal leaves the chain where it was. The order of signing is the order of the
-log, because each entry names the hash of the one before it: so one process signs, beside the intake when
-a group is large, within it when it is small. Nothing is stored here.
+Promise: groups come back in the order in which they were handed over, each sealed onto the one before.
+The order of signing is the order of the log, because each entry names the hash of the one before it: so
+one process signs, beside the intake when a group is large, within it when it is small. Stores nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import signal
-from typing import TYPE_CHECKING, Final
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
 from coldseal.core.log.checkpoint import Checkpoint, checkpoint_note
 from coldseal.core.log.record import Chain
-from coldseal.observe import events
-from coldseal.observe.logs import Log
-from coldseal.signing.keys import EcdsaSigner, Ed25519Signer, open_ecdsa
+from coldseal.errors import InputError
+from coldseal.gateway.store.drafts import Answer, Task, seal_drafts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from multiprocessing.connection import Connection
-    from pathlib import Path
 
     from coldseal.core.log.checkpoint import NoteSignature
-
-_log = Log("gateway.signing")
+    from coldseal.gateway.store.drafts import Draft
+    from coldseal.signing.keys import EcdsaSigner, Ed25519Signer
 
 INLINE_LIMIT: Final = 16
-"""Largest group signed within the intake: below it, handing over costs more than it gains."""
-
-
-class Draft(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What an entry will say, but for its place in the log.
-
-    Args:
-        kind: one of the kinds of the record format.
-        t: time of acceptance, RFC 3339 with milliseconds and ``Z``.
-        tq: how far ``t`` may be trusted, canonical JSON.
-        src: where it came from, canonical JSON.
-        data: what the kind defines, canonical JSON.
-    """
-
-    kind: str
-    t: str
-    tq: bytes
-    src: bytes
-    data: bytes
+"""Largest group sealed within the intake: below it, handing over costs more than it gains."""
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -65,30 +43,126 @@ class Keys(msgspec.Struct, frozen=True):
     interop: Ed25519Signer
 
 
+class Entries(NamedTuple):
+    """A group that is sealed: its entries, and the chain behind them."""
+
+    entries: list[bytes]
+    chain: Chain
+
+
+class Beside(Protocol):
+    """A process beside the intake that seals on a processor core of its own."""
+
+    def start(self, answered: Callable[[bytes], None], lost: Callable[[], None]) -> None:
+        """Start it; from now on each answer is given to the one, and its loss told to the other."""
+
+    def send(self, task: bytes) -> None:
+        """Hand a task over; its answer comes later, or the loss of the process."""
+
+    def renew(self) -> None:
+        """Begin anew, with the key as it is now; nothing may be under way."""
+
+
 class Sealer:
-    """Seals drafts onto a chain; keeps none.
+    """Seals drafts onto the tip of one chain; several groups may be under way.
 
     Args:
         keys: the log's signing keys.
         is_each_signed: a signature for each entry; if not, one by the record key on each group's checkpoint.
-        bench: the process beside, for large groups; None signs all within this one.
+        beside: the process for large groups; it may be lost at any time. None seals all within this one.
     """
 
-    def __init__(self, keys: Keys, *, is_each_signed: bool, bench: SigningBench | None) -> None:
-        """Take the parts; nothing is signed yet."""
+    def __init__(self, keys: Keys, *, is_each_signed: bool, beside: Beside | None) -> None:
+        """Take the parts; :meth:`begin` gives the chain."""
         self.is_each_signed = is_each_signed
         self._keys = keys
-        self._bench = bench
+        self._beside = beside
+        self._tip: Chain
+        self._waiting: deque[tuple[Sequence[Draft], asyncio.Future[Entries | None]]] = deque()
+        self._void = 0
+        self._is_followed = False
+        self._is_alone = beside is None
+        if beside is not None:
+            beside.start(self._answered, self._lost)
 
-    async def seal(self, chain: Chain, drafts: Sequence[Draft]) -> tuple[list[bytes], Chain]:
-        """Seal drafts in order; gives one entry for each, and the chain behind them."""
-        if not drafts:
-            return [], chain
-        if self.is_each_signed and self._bench is not None and len(drafts) > INLINE_LIMIT:
-            return await self._bench.seal(chain, drafts)
-        tip = chain.copy()
-        sign = self._keys.record.sign if self.is_each_signed else None
-        return seal_drafts(tip, drafts, sign), tip
+    @property
+    def kid(self) -> str:
+        """The record key's id."""
+        return self._keys.record.kid
+
+    def begin(self, chain: Chain) -> None:
+        """Seal onto ``chain`` from now on; groups that are still under way come back as None."""
+        self._tip = chain
+        self._is_followed = False
+        self._void += len(self._waiting)
+        for _, found in self._waiting:
+            found.set_result(None)
+        self._waiting.clear()
+
+    def change(self, keys: Keys) -> Keys:
+        """Use other keys from the next group on; none may be under way.
+
+        Large groups are sealed within this process until :meth:`renew`.
+
+        Returns:
+            The keys that were in use.
+        """
+        before, self._keys = self._keys, keys
+        self._is_alone = True
+        self._tip = self._tip.copy()
+        self._tip.kid = keys.record.kid
+        self._is_followed = False
+        return before
+
+    def renew(self) -> None:
+        """Let the process beside begin anew: the key that it opens is the one in use again."""
+        if self._beside is not None and self._is_alone:
+            self._beside.renew()
+            self._is_alone = False
+
+    def seal(self, drafts: Sequence[Draft]) -> asyncio.Future[Entries | None]:
+        """Seal drafts in order behind all that was handed over before.
+
+        Returns:
+            The entries, or None if the chain was begun anew meanwhile; InputError if they cannot be sealed.
+        """
+        found: asyncio.Future[Entries | None] = asyncio.get_running_loop().create_future()
+        is_small = not self._waiting and len(drafts) <= INLINE_LIMIT
+        if self._beside is None or self._is_alone or is_small:
+            self._seal(drafts, found)
+        else:
+            task = Task(None if self._is_followed else {**self._tip.state()}, list(drafts))
+            self._is_followed = True
+            self._waiting.append((drafts, found))
+            self._beside.send(msgspec.msgpack.encode(task))
+        return found
+
+    def _seal(self, drafts: Sequence[Draft], found: asyncio.Future[Entries | None]) -> None:
+        """Seal within this process."""
+        self._is_followed = False
+        tip = self._tip.copy()
+        try:
+            entries = seal_drafts(tip, drafts, self._keys.record.sign, is_each_signed=self.is_each_signed)
+        except InputError as error:
+            found.set_exception(error)
+        else:
+            self._tip = tip
+            found.set_result(Entries(entries, tip))
+
+    def _answered(self, answer: bytes) -> None:
+        """Take an answer from the process beside."""
+        if self._void:
+            self._void -= 1
+            return
+        sealed = msgspec.msgpack.decode(answer, type=Answer)
+        self._tip = Chain.from_state(sealed.chain)
+        self._waiting.popleft()[1].set_result(Entries(sealed.entries, self._tip))
+
+    def _lost(self) -> None:
+        """The process beside has ended, and another is there: what the first one had is sealed here."""
+        self._void, self._is_followed = 0, False
+        while self._waiting:
+            self._seal(*self._waiting.popleft())
 
     def checkpoint(self, chain: Chain) -> bytes:
         """Sign the chain as it stands, as a C2SP signed note.
@@ -105,94 +179,3 @@ class Sealer:
         if not self.is_each_signed:
             lines.append(keys.record.note_signature(chain.log, text))
         return checkpoint_note(found, lines)
-
-
-def seal_drafts(chain: Chain, drafts: Sequence[Draft], sign: Callable[[bytes], bytes] | None) -> list[bytes]:
-    """Seal drafts onto ``chain``, in order; without ``sign`` the entries carry no signature."""
-    return [chain.seal(draft.kind, draft.t, draft.tq, draft.src, draft.data, sign) for draft in drafts]
-
-
-class _Task(msgspec.Struct, frozen=True, array_like=True):
-    """What goes to the process beside."""
-
-    chain: dict[str, object]
-    drafts: list[Draft]
-
-
-class _Sealed(msgspec.Struct, frozen=True, array_like=True):
-    """What comes back from it."""
-
-    chain: dict[str, object]
-    entries: list[bytes]
-
-
-class SigningBench:
-    """A process beside the intake that seals large groups, on a processor core of its own.
-
-    It keeps no state, so it can be lost at any time: the group is then sealed within the intake and a
-    new process started.
-
-    Args:
-        uri: the record key.
-        base: the folder that a relative ``uri`` starts from.
-
-    Attributes:
-        restarts: how often the process was lost.
-    """
-
-    def __init__(self, uri: str, base: Path) -> None:
-        """Start the process."""
-        self._uri, self._base = uri, base
-        self._signer = open_ecdsa(uri, base=base)
-        self._start()
-        self.restarts = 0
-
-    def _start(self) -> None:
-        """Start a process with one end of a new pipe."""
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._uri, self._base), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    async def seal(self, chain: Chain, drafts: Sequence[Draft]) -> tuple[list[bytes], Chain]:
-        """Seal drafts onto a copy of ``chain``; gives the entries and the chain behind them."""
-        task = msgspec.msgpack.encode(_Task({**chain.state()}, list(drafts)))
-        try:
-            answer = await asyncio.to_thread(self._exchange, task)
-        except (EOFError, OSError) as error:
-            self._pipe.close()
-            self._start()
-            self.restarts += 1
-            _log.emit(events.PART_RESTARTED, process="signing", cause=repr(error))
-            chain = chain.copy()
-            return seal_drafts(chain, drafts, self._signer.sign), chain
-        sealed = msgspec.msgpack.decode(answer, type=_Sealed)
-        return sealed.entries, Chain.from_state(sealed.chain)
-
-    def _exchange(self, task: bytes) -> bytes:
-        """Hand a task over and wait for the answer, outside of the loop's thread."""
-        self._pipe.send_bytes(task)
-        return self._pipe.recv_bytes()
-
-    def close(self) -> None:
-        """Stop the process."""
-        self._pipe.close()
-        self._process.join()
-
-
-def _serve(pipe: Connection, uri: str, base: Path) -> None:
-    """Seal group after group until the other end is closed: the intake has stopped, or died."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal's ^C reaches all; the intake decides when to stop
-    signer = open_ecdsa(uri, base=base)
-    decoder = msgspec.msgpack.Decoder(_Task)
-    while True:
-        try:
-            task = decoder.decode(pipe.recv_bytes())
-        except (EOFError, OSError):
-            return
-        chain = Chain.from_state(task.chain)
-        entries = seal_drafts(chain, task.drafts, signer.sign)
-        pipe.send_bytes(msgspec.msgpack.encode(_Sealed({**chain.state()}, entries)))

@@ -99,7 +99,7 @@ def test_the_data_of_a_reading_is_canonical_json() -> None:
 
 
 @given(
-    fingerprint=st.sampled_from(["", "ab" * 16]),
+    fingerprint=st.sampled_from(["", "ab" * 8]),
     seq=st.none() | st.integers(0, 2**53 - 1),
     boot=st.sampled_from(["", "a1"]),
     taken_at=st.sampled_from(["", "2026-01-01T00:00:00Z"]),
@@ -110,7 +110,7 @@ def test_the_source_of_a_reading_is_canonical_json(
 ) -> None:
     """Every combination of what a device gives; the packet id stands in only for a missing sequence."""
     src = encode_source(
-        "dev-1", fingerprint, "00" * 32, seq=seq, boot=boot, taken_at=taken_at, packet_id=packet_id
+        "dev-1", fingerprint, "A" * 43 + "=", seq=seq, boot=boot, taken_at=taken_at, packet_id=packet_id
     )
     found = canonical.parse(src, where="test")
     assert canonical.encode(found) == src

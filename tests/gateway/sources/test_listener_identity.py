@@ -38,7 +38,7 @@ async def test_the_certificate_says_who_it_is(rig: Rig, site: Site) -> None:
         b"payload",
     )
     assert (message.qos, message.packet_id, message.redelivered, message.refused) == (1, 77, False, "")
-    assert len(message.fingerprint) == 32
+    assert len(message.fingerprint) == 16
 
 
 async def test_a_password_says_who_it_is(rig: Rig) -> None:

@@ -139,10 +139,10 @@ def test_the_memory_of_judged_topics_is_bounded() -> None:
 
     handover = Handover(Policy("lab"), Taking())
     for number in range(20_000):
-        handover(
+        handover.hand_over(
             Received(Publish(f"topic/{number}", b""), Identity("device-1"), "one", Nobody()), Stamp(0, 0)
         )
-    handover(Received(Publish(OWN, b""), Identity("device-1"), "one", Nobody()), Stamp(0, 0))
+    handover.hand_over(Received(Publish(OWN, b""), Identity("device-1"), "one", Nobody()), Stamp(0, 0))
     assert {message.refused for message in taken[:-1]} == {NOT_AUTHORISED}
     assert taken[-1].refused == ""
     assert len(handover._judged) < 16_385

@@ -1,0 +1,194 @@
+"""Groups that are under way together: sealed beside the intake, committed in order, void behind a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coldseal.errors import InputError, UnavailableError
+from coldseal.gateway.message import Outcome
+from coldseal.gateway.pipeline import AHEAD
+from coldseal.gateway.store.beside import SealingProcess
+from coldseal.signing.keys import write_private_key
+from tests.gateway.parts import KEYS, Answers, Hands, faults_of, open_parts, payload
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from coldseal.gateway.store.log import Group
+
+SEALED, DUPLICATE, REJECTED, REFUSED, BUSY = Outcome
+
+
+@contextlib.contextmanager
+def sealing_process(folder: Path, *, is_each_signed: bool = True) -> Iterator[SealingProcess]:
+    """Make the process beside, with the record key of the tests."""
+    write_private_key(folder / "record.pem", KEYS.record._key)
+    beside = SealingProcess("file:record.pem", folder, is_each_signed=is_each_signed)
+    try:
+        yield beside
+    finally:
+        beside.close()
+
+
+@pytest.mark.parametrize("mode", ["record", "checkpoint"])
+async def test_the_process_beside_seals_the_same_log_and_its_death_loses_nothing(
+    tmp_path: Path, mode: str
+) -> None:
+    """Large groups go through it; what it had when it died is sealed within, and it is started again."""
+    hands, answers = Hands(), Answers()
+    with sealing_process(tmp_path, is_each_signed=mode == "record") as beside:
+        async with open_parts(tmp_path / "log", hands, beside=beside, mode=mode) as parts:
+            running = asyncio.create_task(parts.pipeline.run())
+            for turn in range(4):
+                if turn == 1:
+                    os.kill(beside.pid or 0, signal.SIGSTOP)
+                for number in range(turn * 1000, turn * 1000 + 1000):
+                    parts.pipeline.submit(answers.to(str(number), payload(number), hands=hands))
+                if turn == 1:
+                    await until(lambda: len(parts.pipeline._under_way) == AHEAD)
+                    os.kill(beside.pid or 0, signal.SIGKILL)
+                await answers.reach(turn * 1000 + 1000)
+            parts.pipeline.stop()
+            await running
+            assert [entry.src["seq"] for entry in parts.entries("reading")] == list(range(4000))
+            assert faults_of(parts, mode) in ([], ["tail-not-anchored"])
+            assert beside.restarts == 1
+    assert {outcome for _, outcome in answers.outcomes} == {SEALED}
+
+
+async def test_what_is_under_way_while_a_commit_fails_is_void(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was chained to entries that never reached the disk."""
+    hands = Hands()
+    with sealing_process(tmp_path) as beside:
+        async with open_parts(tmp_path / "log", hands, beside=beside) as parts:
+            journal, now = parts.journal, hands.clock().now()
+
+            async def fail(group: Group, *, is_own: bool = False) -> None:
+                raise UnavailableError("the log", f"planted for {len(group.entries)} entries, {is_own=}")
+
+            one = [journal.draft("heartbeat", b"{}", now)]
+            many = one * 20
+            first, behind, last = (journal.hand_over(drafts, bytes) for drafts in (one, many, many))
+            monkeypatch.setattr(parts.log, "commit", fail)
+            with pytest.raises(UnavailableError, match="planted"):
+                await journal.commit(first)
+            for void in (behind, last):
+                with pytest.raises(UnavailableError, match="the group before"):
+                    await journal.commit(void)
+            assert journal.checkpoint_age_s(now) == 0
+            monkeypatch.undo()
+            for drafts in (many, one, many):  # within the process beside, behind it, and with it again
+                await journal.commit(journal.hand_over(drafts, bytes))
+            assert [entry.seq for entry in parts.entries()] == list(range(41))
+            assert beside.restarts == 0
+
+
+async def test_messages_under_way_are_given_back_newest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed commit their redelivery is new, and no sequence seems to go back."""
+    hands, answers = Hands(), Answers()
+    async with open_parts(tmp_path, hands) as parts:
+        commit, gate = parts.log.commit, asyncio.Event()
+
+        async def fail_once(group: Group, *, is_own: bool = False) -> None:
+            if gate.is_set():
+                await commit(group, is_own=is_own)
+            else:
+                await gate.wait()
+                raise UnavailableError("the log", "planted")
+
+        monkeypatch.setattr(parts.log, "commit", fail_once)
+        running = asyncio.create_task(parts.pipeline.run())
+        for groups in (1, 2, 3):
+            for number in range(groups * 40 - 40, groups * 40):
+                parts.pipeline.submit(answers.to("first", payload(number), hands=hands))
+            while len(parts.pipeline._under_way) < groups:  # noqa: ASYNC110 # it sets no event of ours
+                await asyncio.sleep(0)
+        gate.set()
+        await answers.reach(120)
+        for number in range(120):
+            parts.pipeline.submit(answers.to("again", payload(number), hands=hands, redelivered=True))
+        parts.pipeline.stop()
+        await running
+        readings = parts.entries("reading")
+    assert answers.outcomes == [("first", BUSY)] * 120 + [("again", SEALED)] * 120
+    assert [entry.src["seq"] for entry in readings] == list(range(120))
+    assert [entry for entry in readings if "flags" in entry.data] == []
+
+
+async def test_a_few_messages_wait_for_the_commit_under_way_and_share_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow disk is not asked once for each of them."""
+    hands, answers = Hands(), Answers()
+    async with open_parts(tmp_path, hands) as parts:
+        commit, gate, sizes = parts.log.commit, asyncio.Event(), []
+
+        async def slow(group: Group, *, is_own: bool = False) -> None:
+            sizes.append(len(group.entries))
+            await gate.wait()
+            await commit(group, is_own=is_own)
+
+        monkeypatch.setattr(parts.log, "commit", slow)
+        running = asyncio.create_task(parts.pipeline.run())
+        for number in range(10):
+            parts.pipeline.submit(answers.to("x", payload(number), hands=hands))
+            await until(lambda: len(sizes) == 1)
+        gate.set()
+        await answers.reach(10)
+        parts.pipeline.stop()
+        await running
+    assert sizes[:2] == [1, 9]
+
+
+async def test_what_cannot_be_sealed_beside_is_an_error_of_its_group(tmp_path: Path) -> None:
+    """The process dies of it, the intake finds out why, and the next group is sealed all the same."""
+    hands = Hands()
+    with sealing_process(tmp_path) as beside:
+        async with open_parts(tmp_path / "log", hands, beside=beside) as parts:
+            journal, now = parts.journal, hands.clock().now()
+            long = journal.draft("heartbeat", b'{"x":"%b"}' % bytes(b"x" * 65_535), now)
+            good = [journal.draft("heartbeat", b"{}", now)] * 20
+            with pytest.raises(InputError, match="65535 bytes"):
+                await journal.commit(journal.hand_over([long] * 20, bytes))
+            await journal.commit(journal.hand_over(good, bytes))
+            assert [entry.seq for entry in parts.entries()] == list(range(20))
+            assert beside.restarts == 1
+
+
+async def test_more_than_the_socket_takes_goes_in_parts(tmp_path: Path) -> None:
+    """Both ways: tasks and answers of megabytes arrive whole, in order."""
+    hands = Hands()
+    with sealing_process(tmp_path) as beside:
+        async with open_parts(tmp_path / "log", hands, beside=beside) as parts:
+            journal, now = parts.journal, hands.clock().now()
+            large = [journal.draft("heartbeat", b'{"x":"%b"}' % bytes(b"x" * 60_000), now)] * 20
+            for handed in [journal.hand_over(large, bytes) for _ in range(3)]:
+                await journal.commit(handed)
+            assert [len(entry.raw) > 60_000 for entry in parts.entries()] == [True] * 60
+
+
+async def test_a_process_that_cannot_start_is_done_without(tmp_path: Path) -> None:
+    """A key that is gone meanwhile: each group is sealed within."""
+    hands = Hands()
+    with sealing_process(tmp_path) as beside:
+        async with open_parts(tmp_path / "log", hands, beside=beside) as parts:
+            (tmp_path / "record.pem").unlink()
+            os.kill(beside.pid or 0, signal.SIGKILL)
+            await until(lambda: beside.pid is None)
+            journal, now = parts.journal, hands.clock().now()
+            for _ in range(2):
+                await journal.commit(journal.hand_over([journal.draft("heartbeat", b"{}", now)] * 20, bytes))
+            assert [entry.seq for entry in parts.entries()] == list(range(40))
+            assert beside.restarts == 3
