@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from functools import cache
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,10 +18,14 @@ from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import Checkpoint, VerifierKey, add_signature, checkpoint_note
 from coldseal.core.log.delivery.receiver import AdmittedLog
 from coldseal.core.log.delivery.wire import Batch, encode_batch
+from coldseal.core.log.keys import checkpoint_roll_over, key_message, record_roll_over
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import Chain, frame
 from coldseal.core.log.signature import low_s
 from coldseal.signing.keys import EcdsaSigner, Ed25519Signer, generate_interop_key, generate_record_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 ORIGIN = "coldseal.example/site-7/gw-0001"
 GATEWAY = "gw-0001"
@@ -81,6 +85,16 @@ def cosigned(note: bytes, *, t: int = COSIGNED, signer: Ed25519Signer | None = N
     return add_signature(note, (signer or witness()).cosign(WITNESS, text, t))
 
 
+def checkpoint_keys(keys: LogKeys, origin: str) -> tuple[VerifierKey, ...]:
+    """Give the keys that verify a log's checkpoints."""
+    return keys.checkpoint.verifier_key(origin), keys.interop.verifier_key(origin)
+
+
+def ids_of(keys: Iterable[VerifierKey]) -> str:
+    """Name keys as a `key` entry's proof does."""
+    return "+".join(key.id.hex() for key in keys)
+
+
 class SealedLog:
     """A log that grows when told to; begins with its genesis entry."""
 
@@ -91,18 +105,20 @@ class SealedLog:
         gateway: str = GATEWAY,
         mode: str = "record",
         keys: LogKeys | None = None,
+        after: canonical.Value = None,
     ) -> None:
-        """Seal the genesis entry."""
+        """Seal the genesis entry; ``after`` is what it cites of the log before."""
         self.origin = origin
         self.gateway = gateway
         self.mode = mode
-        self.keys = keys or log_keys()
+        self.keys = self.first_keys = keys or log_keys()
         self.chain = Chain(origin, self.keys.record.kid)
         self.entries: list[bytes] = []
         self.notes: dict[int, bytes] = {}
         self.seal(
             "genesis",
             {
+                **({} if after is None else {"after": after}),
                 "checkpoint_keys": [key.encode() for key in self.admitted.checkpoint_keys],
                 "mode": mode,
                 "record_key": canonical.encode_base64(self.keys.record.spki),
@@ -113,9 +129,9 @@ class SealedLog:
 
     @property
     def admitted(self) -> AdmittedLog:
-        """The log as an operator admits it."""
-        keys = self.keys.checkpoint.verifier_key(self.origin), self.keys.interop.verifier_key(self.origin)
-        return AdmittedLog(self.origin, self.gateway, self.keys.record.spki, keys, "site-7")
+        """The log as an operator admits it: with the keys that it began with."""
+        keys = checkpoint_keys(self.first_keys, self.origin)
+        return AdmittedLog(self.origin, self.gateway, self.first_keys.record.spki, keys, "site-7")
 
     @property
     def size(self) -> int:
@@ -143,6 +159,29 @@ class SealedLog:
         """Append one entry."""
         sign = self.keys.record.sign if self.mode == "record" else None
         entry = self.chain.seal(kind, TIME, TQ, b"", canonical.encode(data), sign)
+        self.entries.append(entry)
+        return entry
+
+    def roll_over(self, use: str = "record", *, keys: LogKeys | None = None) -> bytes:
+        """Change the record key, or the checkpoint keys, by a `key` entry; gives the entry."""
+        new, old, seq = keys or new_keys(), self.keys, self.size
+        if use == "record":
+            proof = new.record.sign(key_message(self.origin, seq, old.record.kid, new.record.kid))
+            data = record_roll_over(new.record.spki, proof, old=old.record.kid, not_before=TIME, reason="due")
+            changed = LogKeys(new.record, old.checkpoint, old.interop)
+        else:
+            before, after = checkpoint_keys(old, self.origin), checkpoint_keys(new, self.origin)
+            message = key_message(self.origin, seq, ids_of(before), ids_of(after))
+            proofs = [new.checkpoint.sign(message), new.interop.sign(message)]
+            data = checkpoint_roll_over(after, proofs, old=before, not_before=TIME, reason="due")
+            changed = LogKeys(old.record, new.checkpoint, new.interop)
+        entry = self.seal_key(data)
+        self.keys, self.chain.kid = changed, changed.record.kid
+        return entry
+
+    def seal_key(self, data: Mapping[str, canonical.Value]) -> bytes:
+        """Append a `key` entry, which is signed in every mode."""
+        entry = self.chain.seal("key", TIME, TQ, b"", canonical.encode(data), self.keys.record.sign)
         self.entries.append(entry)
         return entry
 

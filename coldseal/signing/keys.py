@@ -163,15 +163,24 @@ def open_ed25519(uri: str, *, base: Path) -> Ed25519Signer:
     return Ed25519Signer(key)
 
 
-def _load(uri: str, base: Path) -> PrivateKeyTypes:
-    """Read the private key that a URI names."""
+def path_of(uri: str, base: Path) -> Path:
+    """Give the file that a key's URI names.
+
+    Raises:
+        OperatorError: it names none.
+    """
     scheme, _, rest = uri.partition(":")
-    name, _, query = rest.partition("?")
+    name = rest.partition("?")[0]
     if scheme != "file" or not name:
         raise OperatorError(f"{uri} names no key that can be opened", "Write file:PATH.")
-    path = base / name
+    return base / name
+
+
+def _load(uri: str, base: Path) -> PrivateKeyTypes:
+    """Read the private key that a URI names."""
+    path = path_of(uri, base)
     content = read_private_file(path)
-    passphrase = _passphrase(uri, query, base)
+    passphrase = passphrase_of(uri, base)
     try:
         return load_pem_private_key(content, passphrase)
     except TypeError as error:  # the key is encrypted and no passphrase was given, or the other way round
@@ -182,8 +191,13 @@ def _load(uri: str, base: Path) -> PrivateKeyTypes:
         raise OperatorError(f"{path} holds no private key that can be read", hint) from error
 
 
-def _passphrase(uri: str, query: str, base: Path) -> bytes | None:
-    """Read the passphrase that a URI's query refers to; None without one."""
+def passphrase_of(uri: str, base: Path) -> bytes | None:
+    """Read the passphrase that a key's URI refers to; None without one.
+
+    Raises:
+        OperatorError: the URI has another option, or the passphrase cannot be read.
+    """
+    query = uri.partition("?")[2]
     if not query:
         return None
     pairs = parse_qsl(query)

@@ -1,130 +1,65 @@
-"""Verifies a stretch of a log with public keys alone: every signature, the chain, the tree, the anchors.
+"""Verifies a log, or a choice of its entries, with public keys alone: chain, tree, keys, anchors, time.
 
-Promise: the report is good only if every entry is signed by the log's key, none is missing, changed,
-moved or added, and witnesses signed for all of it. Each kind of fault has its own verdict and names
-the first bad entry. Works on bytes that somebody else has read; stretches can be examined in any process.
+Promise: the report is good only if every entry that is there was signed by the key active at its place, none
+is missing from a run, changed, moved or added, and witnesses signed for all of it. Each kind of fault has its
+own verdict and names the first bad entry. Works on bytes that somebody else has read.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log.checkpoint import (
-    Algorithm,
-    Checkpoint,
     CheckpointSignatureError,
-    VerifierKey,
+    UnknownKeyError,
     cosigned_at,
     open_checkpoint,
+    parse_checkpoint_text,
+    parse_note,
 )
-from coldseal.core.log.delivery.signatures import verify_entry
-from coldseal.core.log.merkle import EMPTY_ROOT, HASH_SIZE, CompactRange, leaf_hash
-from coldseal.core.log.record import parse_entry, parse_frames
+from coldseal.core.log.keys import RECORD, KeyChangeError, KeyHistory, Keys
+from coldseal.core.log.merkle import EMPTY_ROOT, HASH_SIZE
+from coldseal.core.log.record import parse_entry
+from coldseal.core.log.rules import Fault, Policy, Rules, Verdict
+from coldseal.core.log.stretch import MAX_FAULTS, Stretch, between, examine, millis
+from coldseal.core.log.succession import After, BrokenLinkError, link_of
+from coldseal.core.log.verifier import Algorithm, VerifierKey
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-MAX_FAULTS: Final = 100
-"""Faults kept in one report or stretch; the first ones tell where to look."""
+    from coldseal.core.log.checkpoint import Checkpoint
+    from coldseal.core.log.layout import Cover, Layout
+    from coldseal.core.log.record import Entry
 
-
-class Verdict(StrEnum):
-    """The kinds of fault, in the order in which they are looked for."""
-
-    MALFORMED = "malformed"
-    UNSIGNED = "unsigned"
-    WRONG_KEY = "wrong-key"
-    BAD_SIGNATURE = "bad-signature"
-    GAP = "gap"
-    BROKEN_CHAIN = "broken-chain"
-    FOREIGN = "foreign-log"
-    GENESIS = "genesis-mismatch"
-    ROOT_MISMATCH = "root-mismatch"
-    BAD_CHECKPOINT = "bad-checkpoint"
-    UNWITNESSED = "not-witnessed"
-    TAIL = "tail-not-anchored"
-
+__all__ = ["CHECKS", "Case", "Fault", "Policy", "Report", "Rules", "Stretch", "Verdict", "examine", "judge"]
 
 CHECKS: Final[dict[str, tuple[Verdict, ...]]] = {
+    "bundle complete and undamaged": (Verdict.DAMAGED,),
     "every entry well-formed": (Verdict.MALFORMED,),
-    "every entry signed by the log's record key": (
+    "every entry signed by the key active at its place": (
         Verdict.UNSIGNED,
         Verdict.WRONG_KEY,
         Verdict.BAD_SIGNATURE,
     ),
-    "sequence without gap": (Verdict.GAP, Verdict.FOREIGN, Verdict.GENESIS),
+    "sequence without gap, from the right log": (Verdict.GAP, Verdict.FOREIGN, Verdict.GENESIS),
     "hash chain unbroken": (Verdict.BROKEN_CHAIN,),
     "Merkle root equals each checkpoint": (Verdict.ROOT_MISMATCH,),
-    "checkpoints signed by both keys": (Verdict.BAD_CHECKPOINT,),
+    "checkpoints signed by both keys": (Verdict.BAD_CHECKPOINT, Verdict.UNKNOWN_KEY),
     "cosigned by enough witnesses": (Verdict.UNWITNESSED,),
+    "key changes proven, no key revoked": (Verdict.BAD_KEY_CHANGE, Verdict.REVOKED),
+    "time without step, drift or silence": (Verdict.CLOCK_STEP, Verdict.CLOCK_DRIFT, Verdict.SILENCE),
+    "pruned ranges archived": (Verdict.PRUNED,),
+    "table of readings equals the entries": (Verdict.CSV,),
+    "timestamps valid": (Verdict.TIMESTAMP,),
+    "continues the log that it cites": (Verdict.LINK,),
     "nothing behind the last cosigned checkpoint": (Verdict.TAIL,),
 }
 """What is checked, in order, and the verdicts that each check can end with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the verifier trusts.
-
-    Attributes:
-        origin: the log's name.
-        record_key: SubjectPublicKeyInfo DER of the key that signs entries.
-        checkpoint_keys: all of them must have signed each checkpoint.
-        witnesses: cosigner keys.
-        quorum: how many witnesses must have cosigned.
-        mode: ``record``, or ``checkpoint`` where entries carry no signature of their own.
-    """
-
-    origin: str
-    record_key: bytes
-    checkpoint_keys: tuple[VerifierKey, ...]
-    witnesses: tuple[VerifierKey, ...]
-    quorum: int = 1
-    mode: str = "record"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong.
-
-    Attributes:
-        verdict: its kind.
-        seq: the first entry concerned.
-        detail: what was found, for people.
-    """
-
-    verdict: Verdict
-    seq: int
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """What one process found in a run of entries; the stretches of a log are then joined.
-
-    Attributes:
-        first: seq of its first entry.
-        prev: what that entry names as its predecessor, hex; empty if it could not be read.
-        leaves: leaf hashes of all entries, 32 bytes each.
-        faults: the first :data:`MAX_FAULTS` faults inside.
-        kinds: how many entries of each kind.
-        earliest: least time of acceptance, RFC 3339; empty if there is none.
-        latest: greatest time of acceptance.
-        unsynchronised: entries whose clock was not synchronised.
-    """
-
-    first: int
-    prev: str
-    leaves: bytes
-    faults: tuple[Fault, ...]
-    kinds: Counter[str]
-    earliest: str
-    latest: str
-    unsynchronised: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +67,8 @@ class Report:
     """The whole verdict.
 
     Attributes:
-        first: seq of the first entry looked at.
-        size: tree size at the end of the entries.
+        first: seq of the first entry in the longest run.
+        size: of the log that the evidence is proven to be in.
         faults: everything wrong, most fundamental first; empty means good.
         anchored: entries below this are covered by a checkpoint with the witnesses' quorum.
         anchored_at: time of the newest cosignature in seconds since 1970; 0 if there is none.
@@ -141,17 +76,21 @@ class Report:
         earliest: least time of acceptance.
         latest: greatest time of acceptance.
         unsynchronised: entries whose clock was not synchronised: no fault, but to be known.
+        after: what the genesis entry cites of the log before; None if there is none.
+        roots: those that checkpoints sign and the entries prove, by size.
     """
 
     first: int
     size: int
     faults: tuple[Fault, ...]
-    anchored: int
-    anchored_at: int
+    anchored: int = 0
+    anchored_at: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     earliest: str = ""
     latest: str = ""
     unsynchronised: int = 0
+    after: After | None = None
+    roots: Mapping[int, bytes] = field(default_factory=dict)
 
     @property
     def is_good(self) -> bool:
@@ -163,162 +102,288 @@ class Report:
         return next((fault for fault in self.faults if fault.verdict in CHECKS[check]), None)
 
 
-def examine(policy: Policy, first: int, frames: bytes) -> Stretch:
-    """Check a run of entries by themselves: form, signature, seq, and each one's link to the one before.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A checkpoint whose signatures hold, and the times of its witnesses' cosignatures."""
 
-    Args:
-        policy: whose log and keys.
-        first: the seq that the first entry must have.
-        frames: framed entries.
+    checkpoint: Checkpoint
+    times: tuple[int, ...]
 
-    Raises:
-        InputError: the framing is cut.
+
+class Case:
+    """What can be known before the entries are examined: keys, checkpoints, and the rules that follow.
+
+    Attributes:
+        policy: what the verifier trusts.
+        layout: which entries there are.
+        history: the keys at each place.
+        after: what the genesis entry cites of the log before.
+        rules: for :func:`examine`.
     """
-    faults: list[Fault] = []
-    kinds: Counter[str] = Counter()
-    leaves: list[bytes] = []
-    times: list[str] = []
-    first_prev = expected = ""
-    unsynchronised = 0
-    for seq, raw in enumerate(parse_frames(frames), first):
+
+    def __init__(
+        self,
+        policy: Policy,
+        layout: Layout,
+        *,
+        notes: Sequence[bytes],
+        settings: Iterable[bytes],
+        is_signature_checked: bool = True,
+    ) -> None:
+        """Follow the keys and open the checkpoints.
+
+        Args:
+            policy: what the verifier trusts.
+            layout: which entries there are.
+            notes: signed checkpoints, in any order.
+            settings: the genesis entry and every entry of kind `key` or `config`, in order of seq.
+            is_signature_checked: check the entries' own signatures.
+        """
+        self.policy, self.layout = policy, layout
+        self.faults: list[Fault] = []
+        self.after: After | None = None
+        self._heartbeats: list[tuple[int, int]] = []
+        self.history = KeyHistory(policy.origin, Keys(policy.record_key, policy.checkpoint_keys))
+        for raw in settings:
+            self._learn(raw)
+        self.opened: dict[int, Opened] = {}
+        for note in notes:
+            self._take(note)
+        anchors = sorted((size, max(found.times)) for size, found in self.opened.items() if found.times)
+        self.rules = Rules(
+            policy, self.history.record_keys, tuple(self._heartbeats), tuple(anchors), is_signature_checked
+        )
+
+    def _learn(self, raw: bytes) -> None:
+        """Take from an entry what it says of keys and heartbeat; what cannot be read is faulted later."""
         try:
             entry = parse_entry(raw)
-        except InputError as error:
-            leaf = leaf_hash(raw)
-            faults.append(Fault(Verdict.MALFORMED, seq, str(error)))
-        else:
-            leaf = entry.leaf_hash
-            if seq == first:
-                first_prev = expected = entry.prev
-            if (reason := verify_entry(policy.record_key, policy.mode, entry)) is not None:
-                faults.append(Fault(Verdict(reason), seq, f"kind {entry.kind}, kid {entry.kid}"))
-            if entry.log != policy.origin:
-                faults.append(Fault(Verdict.FOREIGN, seq, f"log is {entry.log}, expected {policy.origin}"))
-            if entry.seq != seq:
-                faults.append(Fault(Verdict.GAP, seq, f"seq is {entry.seq}, expected {seq}"))
-            if entry.prev != expected:
-                faults.append(Fault(Verdict.BROKEN_CHAIN, seq, f"prev is {entry.prev}, expected {expected}"))
-            if seq == 0 and (entry.kind != "genesis" or entry.data.get("mode") != policy.mode):
-                detail = (
-                    f"the log begins with {entry.kind}, mode {entry.data.get('mode')}; expected {policy.mode}"
-                )
-                faults.append(Fault(Verdict.GENESIS, seq, detail))
-            kinds[entry.kind] += 1
-            times.append(entry.t)
-            unsynchronised += entry.tq["s"] == "unsynchronised"
-        leaves.append(leaf)
-        expected = leaf.hex()
-    return Stretch(
-        first,
-        first_prev,
-        b"".join(leaves),
-        tuple(faults[:MAX_FAULTS]),
-        kinds,
-        min(times, default=""),
-        max(times, default=""),
-        unsynchronised,
-    )
+        except InputError:
+            return
+        beat = entry.data.get("heartbeat")
+        if entry.kind in {"genesis", "config"} and isinstance(beat, int) and beat > 0:
+            self._heartbeats.append((entry.seq + 1, beat))
+        try:
+            if entry.kind == "key":
+                self.history.apply(entry)
+            elif entry.kind == "genesis" and not entry.seq:
+                self.after = link_of(entry)
+        except KeyChangeError as error:
+            self.faults.append(Fault(Verdict.BAD_KEY_CHANGE, error.seq, error.why))
+        except BrokenLinkError as error:
+            self.faults.append(Fault(Verdict.LINK, 0, error.why))
+
+    def open(self, data: bytes) -> Opened:
+        """Verify a checkpoint with the keys that are active at its size, and its witnesses' cosignatures.
+
+        Raises:
+            InputError: it is malformed.
+            CheckpointSignatureError: a required key has not signed, or a known key's line does not verify.
+        """
+        policy = self.policy
+        keys = self.history.at(parse_checkpoint_text(parse_note(data).text).size)
+        record = VerifierKey(policy.origin, Algorithm.ECDSA, keys.record)
+        needed = (*keys.checkpoint, record) if policy.mode == "checkpoint" else keys.checkpoint
+        checkpoint, note = open_checkpoint(data, (*keys.checkpoint, record, *policy.witnesses), needed)
+        signers = {(line.name, line.key_id) for line in note.signatures}
+        times = (cosigned_at(note, key) for key in policy.witnesses if (key.name, key.id) in signers)
+        return Opened(checkpoint, tuple(times))
+
+    def _take(self, data: bytes) -> None:
+        """Open one of the checkpoints; two roots of one size are a fault of their own."""
+        try:
+            found = self.open(data)
+        except (InputError, CheckpointSignatureError) as error:
+            verdict = Verdict.UNKNOWN_KEY if isinstance(error, UnknownKeyError) else Verdict.BAD_CHECKPOINT
+            self._fault(verdict, _stated_size(data), str(error))
+            return
+        size, known = found.checkpoint.size, self.opened.get(found.checkpoint.size)
+        if found.checkpoint.origin != self.policy.origin:
+            self._fault(Verdict.FOREIGN, size, f"a checkpoint of {found.checkpoint.origin}")
+        elif known is not None and known.checkpoint.root != found.checkpoint.root:
+            detail = f"two signed checkpoints of size {size} with two roots: a fork"
+            self._fault(Verdict.ROOT_MISMATCH, size, detail)
+        elif known is None or len(found.times) > len(known.times):
+            self.opened[size] = found
+
+    def _fault(self, verdict: Verdict, size: int, detail: str) -> None:
+        """Note a fault of a checkpoint at the last entry that it covers."""
+        self.faults.append(Fault(verdict, max(0, size - 1), detail))
+
+    def quorum_at(self, proven: Iterable[int]) -> dict[int, int]:
+        """Give the proven sizes that enough witnesses cosigned, with the time when the last of them did."""
+        enough, found = self.policy.quorum, {}
+        for size in sorted(proven):
+            times = sorted(self.opened[size].times)
+            if len(times) >= enough:
+                found[size] = times[enough - 1] if enough else max(times, default=0)
+        return found
 
 
-def judge(
-    policy: Policy, prior: CompactRange, stretches: Iterable[Stretch], notes: Sequence[bytes]
-) -> Report:
+def judge(case: Case, stretches: Iterable[Stretch], others: Iterable[Fault] = ()) -> Report:
     """Join stretches into the log they are and hold it against its checkpoints.
 
     Args:
-        policy: whose log, which keys, how many witnesses.
-        prior: compact range over the entries before the first stretch; it is proven together with the rest,
-            because the root of every checkpoint covers it.
+        case: what was known before.
         stretches: in order of seq.
-        notes: signed checkpoints, in any order.
+        others: faults that somebody else found, in a table or a timestamp.
 
     Returns:
         The report; it never raises for what is wrong with the evidence.
     """
-    first, tree = prior.size, prior.copy()
-    faults, checkpoints = _open_all(policy, notes, first)
-    kinds: Counter[str] = Counter()
-    times: list[str] = []
-    unsynchronised, last = 0, _last_leaf(prior)
+    join = _Join(case)
     for stretch in stretches:
+        join.add(stretch)
+    return join.report(others)
+
+
+class _Join:
+    """The log as it is put together from its stretches."""
+
+    def __init__(self, case: Case) -> None:
+        """Stand before the first stretch."""
+        self._case = case
+        self._cover: Cover = case.layout.cover()
+        self._faults = list(case.faults)
+        self._sizes = sorted(case.opened)
+        self._proven: set[int] = set()
+        self._kinds: Counter[str] = Counter()
+        self._times: list[str] = []
+        self._unsynchronised = 0
+        self._prunings: list[Entry] = []
+        self._before: Stretch | None = None
+        self._last = EMPTY_ROOT.hex()
+        self._fill()
+
+    def add(self, stretch: Stretch) -> None:
+        """Add a stretch behind what is there."""
+        self._link(stretch)
+        self._faults += stretch.faults
+        self._kinds += stretch.kinds
+        self._times += filter(None, (stretch.earliest, stretch.latest))
+        self._unsynchronised += stretch.unsynchronised
+        self._prunings += stretch.prunings
+        self._grow([stretch.leaves[at : at + HASH_SIZE] for at in range(0, len(stretch.leaves), HASH_SIZE)])
+        self._last = stretch.leaves[-HASH_SIZE:].hex()
+        self._before = stretch
+        self._fill()
+
+    def _grow(self, leaves: Sequence[bytes]) -> None:
+        """Add leaves, and hold the tree against each checkpoint on the way."""
+        tree = self._cover.tree
+        first, end = tree.size, tree.size + len(leaves)
+        for size in self._sizes[bisect_right(self._sizes, first) : bisect_right(self._sizes, end)]:
+            tree.extend(leaves[tree.size - first : size - first])
+            self._compare(size)
+        tree.extend(leaves[tree.size - first :])
+
+    def _link(self, stretch: Stretch) -> None:
+        """Check that a stretch follows the one before."""
+        tree = self._cover.tree
         if stretch.first != tree.size:
-            faults.append(Fault(Verdict.GAP, tree.size, f"the next stretch begins at {stretch.first}"))
-        elif last and stretch.prev and stretch.prev != last:
-            faults.append(
-                Fault(Verdict.BROKEN_CHAIN, stretch.first, f"prev is {stretch.prev}, expected {last}")
-            )
-        faults += stretch.faults
-        kinds += stretch.kinds
-        times += filter(None, (stretch.earliest, stretch.latest))
-        unsynchronised += stretch.unsynchronised
-        for at in range(0, len(stretch.leaves), HASH_SIZE):
-            tree.append(stretch.leaves[at : at + HASH_SIZE])
-            if (known := checkpoints.get(tree.size)) is not None and known[0].root != tree.root():
-                detail = f"the checkpoint of size {tree.size} signs another root"
-                faults.append(Fault(Verdict.ROOT_MISMATCH, tree.size - 1, detail))
-        last = stretch.leaves[-HASH_SIZE:].hex()
-    anchored, anchored_at = _anchor(policy, checkpoints, tree.size, faults)
-    order = {verdict: place for place, verdict in enumerate(Verdict)}
-    faults.sort(key=lambda fault: (order[fault.verdict], fault.seq))
-    return Report(
-        first, tree.size, tuple(faults[:MAX_FAULTS]), anchored, anchored_at,
-        kinds, min(times, default=""), max(times, default=""), unsynchronised,
-    )  # fmt: skip
+            self._fault(Verdict.GAP, tree.size, f"the next entries begin at {stretch.first}")
+            return
+        if self._last and stretch.prev and stretch.prev != self._last:
+            self._fault(Verdict.BROKEN_CHAIN, stretch.first, f"prev is {stretch.prev}, expected {self._last}")
+        before = self._before
+        if before is not None and self._last and before.tail is not None and stretch.head is not None:
+            odd = between(before.tail, stretch.head, self._case.rules.heartbeat_s(stretch.first))
+            if odd:
+                self._fault(odd[0], stretch.first, odd[1])
 
+    def _fill(self) -> None:
+        """Add the hashes that stand for entries which are not there."""
+        for size in self._cover.fill():
+            self._last, self._before = "", None
+            if size % 2:
+                self._last = self._cover.tree.hashes[-1].hex()
+            if size in self._case.opened:
+                self._compare(size)
 
-Opened = dict[int, tuple[Checkpoint, tuple[int, ...]]]
-"""Size → checkpoint and the times of its witnesses' cosignatures."""
+    def _compare(self, size: int) -> None:
+        """Hold the tree against the checkpoint of its size."""
+        if self._case.opened[size].checkpoint.root == self._cover.tree.root():
+            self._proven.add(size)
+        else:
+            self._fault(Verdict.ROOT_MISMATCH, size - 1, f"the checkpoint of size {size} signs another root")
 
+    def _fault(self, verdict: Verdict, seq: int, detail: str) -> None:
+        """Note a fault."""
+        self._faults.append(Fault(verdict, seq, detail))
 
-def _open_all(policy: Policy, notes: Sequence[bytes], first: int) -> tuple[list[Fault], Opened]:
-    """Verify every checkpoint's signatures; two roots of one size are a fault of their own."""
-    faults: list[Fault] = []
-    opened: Opened = {}
-    record = VerifierKey(policy.origin, Algorithm.ECDSA, policy.record_key)
-    needed = (*policy.checkpoint_keys, record) if policy.mode == "checkpoint" else policy.checkpoint_keys
-    for data in notes:
+    def report(self, others: Iterable[Fault]) -> Report:
+        """Judge the whole."""
+        case, layout = self._case, self._case.layout
+        self._faults += others
+        size = self._cover.tree.size
+        if size != layout.size:
+            self._fault(Verdict.GAP, size, f"the entries end at {size}, the bundle speaks of {layout.size}")
+        beyond = max(case.opened, default=0)
+        if beyond > layout.size:
+            detail = f"a signed checkpoint covers {beyond} entries, the evidence ends at {layout.size}"
+            self._fault(Verdict.GAP, layout.size, detail)
+        for entry in self._prunings:
+            self._check_pruning(entry)
+        anchors = case.quorum_at(self._proven)
+        self._check_revocations(anchors)
+        anchored = max(anchors, default=0)
+        if not anchors:
+            detail = f"no checkpoint carries the cosignatures of {case.policy.quorum} known witnesses"
+            self._fault(Verdict.UNWITNESSED, 0, detail)
+        elif anchored < layout.size:
+            since = max(anchors.values())
+            detail = f"{layout.size - anchored} entries have no cosigned checkpoint over them since {since} s"
+            self._fault(Verdict.TAIL, anchored, detail)
+        order = {verdict: place for place, verdict in enumerate(Verdict)}
+        self._faults.sort(key=lambda fault: (order[fault.verdict], fault.seq))
+        return Report(
+            first=max(layout.runs, key=lambda run: run[1] - run[0])[0],
+            size=layout.size,
+            faults=tuple(self._faults[:MAX_FAULTS]),
+            anchored=anchored,
+            anchored_at=max(anchors.values(), default=0),
+            kinds=self._kinds,
+            earliest=min(self._times, default=""),
+            latest=max(self._times, default=""),
+            unsynchronised=self._unsynchronised,
+            after=case.after,
+            roots={size: case.opened[size].checkpoint.root for size in self._proven},
+        )
+
+    def _check_revocations(self, anchors: dict[int, int]) -> None:
+        """Fault what a revoked key signed and no witness had seen before it fell into wrong hands."""
+        for revocation in self._case.history.revocations:
+            since = millis(revocation.since)
+            good = max((size for size, t in anchors.items() if t * 1000 <= since), default=0)
+            span = self._case.history.span(revocation.use, revocation.key)
+            if span is None:
+                continue
+            first, end = max(span[0], good), self._case.layout.size if span[1] is None else span[1]
+            held = [max(first, run[0]) for run in self._case.layout.runs if run[1] > first and run[0] < end]
+            if held and held[0] < end:
+                what = "signed" if revocation.use == RECORD else "fixed in checkpoints"
+                detail = f"{what} with {revocation.key}, revoked since {revocation.since}: to be reviewed"
+                self._fault(Verdict.REVOKED, held[0], detail)
+
+    def _check_pruning(self, entry: Entry) -> None:
+        """Insist on the receipt for the archive of what was pruned."""
+        archive, last = entry.data.get("archive"), entry.data.get("last")
+        text = archive.get("receipt") if isinstance(archive, dict) else None
+        if not isinstance(text, str) or not isinstance(last, int):
+            self._fault(Verdict.PRUNED, entry.seq, "it names no archive receipt")
+            return
         try:
-            checkpoint, note = open_checkpoint(
-                data, (*policy.checkpoint_keys, record, *policy.witnesses), needed
-            )
+            found = self._case.open(text.encode())
         except (InputError, CheckpointSignatureError) as error:
-            faults.append(Fault(Verdict.BAD_CHECKPOINT, first, str(error)))
-            continue
-        if checkpoint.origin != policy.origin:
-            faults.append(Fault(Verdict.FOREIGN, first, f"a checkpoint of {checkpoint.origin}"))
-            continue
-        signers = {(line.name, line.key_id) for line in note.signatures}
-        times = tuple(cosigned_at(note, key) for key in policy.witnesses if (key.name, key.id) in signers)
-        known = opened.get(checkpoint.size)
-        if known is not None and known[0].root != checkpoint.root:
-            detail = f"two signed checkpoints of size {checkpoint.size} with different roots: a fork"
-            faults.append(Fault(Verdict.ROOT_MISMATCH, checkpoint.size - 1, detail))
-        elif known is None or len(times) > len(known[1]):
-            opened[checkpoint.size] = (checkpoint, times)
-    return faults, opened
+            self._fault(Verdict.PRUNED, entry.seq, f"its archive receipt does not hold: {error}")
+            return
+        if found.checkpoint.size <= last or len(found.times) < self._case.policy.quorum:
+            self._fault(Verdict.PRUNED, entry.seq, "its archive receipt does not cover what was pruned")
 
 
-def _anchor(policy: Policy, opened: Opened, size: int, faults: list[Fault]) -> tuple[int, int]:
-    """Find how far the witnesses' quorum reaches, and fault what lies beyond it or was cut off."""
-    anchored, anchored_at = 0, 0
-    for found, (_, times) in sorted(opened.items()):
-        if len(times) >= policy.quorum:
-            anchored, anchored_at = found, max(times, default=0)
-    if anchored == 0:
-        detail = f"no checkpoint carries the cosignatures of {policy.quorum} known witnesses"
-        faults.append(Fault(Verdict.UNWITNESSED, 0, detail))
-    elif anchored < size:
-        detail = f"{size - anchored} entries have no cosigned checkpoint over them"
-        faults.append(Fault(Verdict.TAIL, anchored, detail))
-    beyond = max(opened, default=0)
-    if beyond > size:
-        detail = f"a signed checkpoint covers {beyond} entries, the evidence ends at {size}"
-        faults.append(Fault(Verdict.GAP, size, detail))
-    return min(anchored, size), anchored_at
-
-
-def _last_leaf(prior: CompactRange) -> str:
-    """Name the last leaf before the evidence where the range shows it, in hex; else empty."""
-    if prior.size == 0:
-        return EMPTY_ROOT.hex()
-    return prior.hashes[-1].hex() if prior.size % 2 else ""
+def _stated_size(data: bytes) -> int:
+    """Give the size that a checkpoint states, where it can be read."""
+    try:
+        return parse_checkpoint_text(parse_note(data).text).size
+    except InputError:
+        return 0

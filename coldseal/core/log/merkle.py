@@ -95,6 +95,37 @@ class CompactRange:
             size >>= 1
         hashes.append(leaf)
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add leaf hashes at the end, as `append` would one by one; level by level, which is less work."""
+        edge: list[bytes] = []
+        hashes, size, added = self.hashes, self.size, list(leaves)
+        self.size = size + len(added)
+        while added:
+            if size & 1:  # the last subtree of this level waits for its right half
+                added.insert(0, hashes.pop())
+            if len(added) & 1:
+                edge.append(added.pop())
+            pairs = b"".join(added)
+            ends = range(0, len(pairs), 2 * HASH_SIZE)
+            added = [sha256(b"\x01" + pairs[at : at + 2 * HASH_SIZE]).digest() for at in ends]
+            size >>= 1
+        hashes += reversed(edge)
+
+    def append_subtree(self, level: int, found: bytes) -> None:
+        """Add a complete subtree of ``2 ** level`` leaves at the end, by its hash.
+
+        Raises:
+            ValueError: the tree's size is no multiple of that: such a subtree cannot stand there.
+        """
+        size = self.size >> level
+        if size << level != self.size:
+            raise ValueError(f"a subtree of level {level} cannot stand behind {self.size} leaves")
+        self.size += 1 << level
+        while size & 1:
+            found = node_hash(self.hashes.pop(), found)
+            size >>= 1
+        self.hashes.append(found)
+
     def root(self) -> bytes:
         """Give the root hash over all leaves so far."""
         return _fold(self.hashes) if self.hashes else EMPTY_ROOT

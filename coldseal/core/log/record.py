@@ -139,7 +139,7 @@ class Chain:
         """
         if kind not in KINDS:
             raise InputError("entry", "kind", kind, "one of the kinds of this version")
-        if not _is_time(t):
+        if not is_time(t):
             raise InputError("entry", "t", t, _TIME_EXPECTED)
         body = body_bytes(
             log=self.log,
@@ -285,7 +285,7 @@ def _text_fault(body: Mapping[str, Value]) -> InputError:
 
 
 @lru_cache(maxsize=1024)  # thousands of entries share a millisecond
-def _is_time(text: str) -> bool:
+def is_time(text: str) -> bool:
     """Whether ``text`` is a time that exists, in the one form entries use."""
     return _TIME.fullmatch(text) is not None and _exists(text)
 
@@ -339,14 +339,20 @@ def parse_frames(bundle: bytes) -> list[bytes]:
         InputError: an empty entry, or a bundle that ends inside one.
     """
     entries: list[bytes] = []
+    add = entries.append
     at, end = 0, len(bundle)
-    while at < end:
-        length = int.from_bytes(bundle[at : at + 2])
-        after = at + 2 + length
-        if length == 0 or at + 2 > end or after > end:
-            raise InputError(
-                "bundle", f"entry {len(entries)}", f"{length} bytes at {at} of {end}", "a whole entry"
-            )
-        entries.append(bundle[at + 2 : after])
-        at = after
+    while at < end - 1:
+        start = at + 2
+        at = start + (bundle[at] << 8 | bundle[at + 1])
+        add(bundle[start:at])
+    if at != end or not all(entries):
+        raise _frame_fault(bundle)
     return entries
+
+
+def _frame_fault(bundle: bytes) -> InputError:
+    """Say which entry of a bundle is empty or cut."""
+    at, number, end = 0, 0, len(bundle)
+    while (length := int.from_bytes(bundle[at : at + 2])) and at + 2 + length <= end:
+        at, number = at + 2 + length, number + 1
+    return InputError("bundle", f"entry {number}", f"{length} bytes at {at} of {end}", "a whole entry")

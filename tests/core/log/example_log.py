@@ -78,10 +78,15 @@ def time_quality(mono: int, state: str = "synchronised") -> bytes:
     return canonical.encode({"boot": "5f3a9c01", "err": 12, "mono": mono, "off": -3, "s": state})
 
 
+def _digest(payload: bytes) -> str:
+    """Give the hash of a payload as entries have it."""
+    return canonical.encode_base64(sha256(payload).digest())
+
+
 def _device(payload: bytes, **rest: Value) -> dict[str, Value]:
     """Give the ``src`` of a message from the one device of this log."""
-    fingerprint = sha256(b"certificate of truck-12-a").hexdigest()[:32]
-    return {"dev": "truck-12-a", "fp": fingerprint, "sha256": sha256(payload).hexdigest(), **rest}
+    fingerprint = sha256(b"certificate of truck-12-a").hexdigest()[:16]
+    return {"dev": "truck-12-a", "fp": fingerprint, "sha256": _digest(payload), **rest}
 
 
 def _contents() -> list[tuple[str, dict[str, Value], dict[str, Value]]]:
@@ -104,7 +109,7 @@ def _contents() -> list[tuple[str, dict[str, Value], dict[str, Value]]]:
         "payload": canonical.encode_base64(b"\xff{"),
     }
     forbidden = {**_device(b"x" * 300), "topic": "coldseal/v1/site-7/truck-99/reading/t1"}
-    counted: dict[str, Value] = {"dev": "truck-12-a", "sha256": sha256(b"the payloads' hashes").hexdigest()}
+    counted: dict[str, Value] = {"dev": "truck-12-a", "sha256": _digest(b"the payloads' hashes")}
     return [
         ("genesis", {}, genesis),
         ("boot", {}, {"last": "", "software": "coldseal 0.1.0"}),
@@ -112,7 +117,7 @@ def _contents() -> list[tuple[str, dict[str, Value], dict[str, Value]]]:
         ("reading", _device(b"two", seq=2, **since), {"sensor": "t1", "q": both, "flags": ["implausible"]}),
         (
             "reading",
-            {"dev": "probe-3", "pid": 7, "sha256": sha256(b"p").hexdigest()},
+            {"dev": "probe-3", "pid": 7, "sha256": _digest(b"p")},
             {"sensor": "t1", "q": both},
         ),
         ("rejected", garbage, {"reason": "payload", "detail": "byte 0 is b'\\xff', expected UTF-8 («7 °C»)"}),

@@ -95,6 +95,7 @@ def test_the_first_batch_begins_with_the_genesis_entry() -> None:
         tuple(log.chain.tree.hashes),
         log.chain.tree.root(),
         "record",
+        tuple(log.entries[:1]),
     )
 
 
@@ -402,13 +403,16 @@ def test_an_entry_that_cannot_be_parsed_is_named_and_the_log_goes_on() -> None:
     assert accepted.refuted[0].leaf == leaf_hash(log.entries[3])
 
 
-def test_a_decoy_inside_data_does_not_hide_a_broken_chain() -> None:
-    """The fields that count are the body's own, not look-alikes nested deeper."""
+@pytest.mark.parametrize("garbage", [b"", b"has no link"], ids=["alone", "beside an entry without"])
+def test_a_decoy_inside_data_does_not_hide_a_broken_chain(garbage: bytes) -> None:
+    """Fields that count are the body's own, not look-alikes nested deeper; nor do the counts even out."""
     log = SealedLog().grow(1)
+    if garbage:
+        log.forge_entry(garbage)
     prev = leaf_hash(log.entries[-1]).hex()
     chain = log.chain.copy()
     chain.head = "0" * 64
-    decoy = canonical.encode({"x": {"log": ORIGIN, "prev": prev, "seq": 2, "src": {}}})
+    decoy = canonical.encode({"x": {"log": ORIGIN, "prev": prev, "seq": log.size, "src": {}}})
     raw = chain.seal("boot", TIME, TQ, b"", decoy, log.keys.record.sign)
 
     with pytest.raises(BrokenChainError) as caught:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coldseal.core.log import canonical
-from coldseal.core.log.delivery.signatures import Refutation, refute, verify_entry
+from coldseal.core.log.authorship import verify_entry
+from coldseal.core.log.delivery.signatures import Refutation, refute
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import frame, key_id, parse_entry
 from coldseal.core.log.signature import low_s
@@ -22,7 +23,7 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 def refuted(log: SealedLog, *, spki: bytes = SPKI, first: int = 0) -> list[tuple[int, str]]:
     """Check a whole log; give seqs and reasons."""
-    return [(each.seq, each.reason) for each in refute(spki, log.mode, first, frame(log.entries))]
+    return [(each.seq, each.reason) for each in refute([(0, spki)], log.mode, first, frame(log.entries))]
 
 
 def test_an_honest_log_has_nothing_refuted() -> None:
@@ -54,7 +55,7 @@ def test_a_refutation_carries_the_leaf_hash_that_the_tree_has() -> None:
     log = SealedLog()
     log.forge_entry(b"{}")
 
-    (found,) = refute(SPKI, "record", 0, frame(log.entries))
+    (found,) = refute([(0, SPKI)], "record", 0, frame(log.entries))
 
     assert found == Refutation(1, leaf_hash(b"{}"), "malformed", found.detail)
     assert "body" in found.detail
@@ -90,7 +91,7 @@ def test_no_changed_bit_of_a_signed_entry_passes(data: st.DataObject) -> None:
     raw = bytearray(SealedLog().entries[0])
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
 
-    assert len(refute(SPKI, "record", 0, frame([bytes(raw)]))) == 1
+    assert len(refute([(0, SPKI)], "record", 0, frame([bytes(raw)]))) == 1
 
 
 def test_the_high_s_twin_of_a_signature_is_refuted() -> None:
@@ -107,7 +108,7 @@ def test_the_high_s_twin_of_a_signature_is_refuted() -> None:
     text = canonical.encode_base64(twin).encode()
     high = raw[: raw.index(b'"sig":"') + 7] + text + b'"}'
 
-    assert [each.reason for each in refute(SPKI, "record", 0, frame([high]))] == ["malformed"]
+    assert [each.reason for each in refute([(0, SPKI)], "record", 0, frame([high]))] == ["malformed"]
 
 
 def test_verify_entry_says_nothing_where_all_is_well() -> None:
@@ -127,3 +128,19 @@ def test_a_record_key_on_another_curve_is_refused() -> None:
 
     with pytest.raises(InputError, match="P-256"):
         verify_entry(spki, "record", entry)
+
+
+@pytest.mark.parametrize("first", [0, 3, 5])
+def test_each_entry_is_held_against_the_key_that_is_active_at_its_place(first: int) -> None:
+    """Also in a bundle that begins behind the change."""
+    log = SealedLog().grow(2)
+    old = log.keys.record.spki
+    log.roll_over()
+    log.grow(3)
+    keys = [(0, old), (4, log.keys.record.spki)]
+
+    assert refute(keys, "record", first, frame(log.entries[first:])) == []
+    late = refute([(0, old), (6, log.keys.record.spki)], "record", first, frame(log.entries[first:]))
+    assert [(each.seq, each.reason) for each in late] == [
+        (seq, "wrong-key") for seq in (4, 5) if seq >= first
+    ]

@@ -20,14 +20,15 @@ from coldseal.core.log.checkpoint import (
     cosignature_message,
     encode_cosignature,
 )
-from coldseal.core.log.evidence import CHECKS, Fault, Policy, Report, Verdict, examine, judge
+from coldseal.core.log.evidence import CHECKS, Case, Fault, Policy, Report, Verdict, examine, judge
+from coldseal.core.log.layout import Layout
 from coldseal.core.log.merkle import CompactRange, leaf_hash
 from coldseal.core.log.record import Chain, frame, key_id
 from coldseal.core.log.signature import low_s
 
 ORIGIN = "coldseal.example/site-7/gw-0001"
 WITNESS = "witness.example"
-TQ = b'{"boot":"0badcafe","err":3,"mono":1,"off":0,"s":"%b"}'
+TQ = b'{"boot":"0badcafe","err":3,"mono":%d,"off":0,"s":"%b"}'
 COSIGNED = 1_800_000_000
 
 
@@ -83,13 +84,19 @@ def make_entries(
     """Seal a genesis and readings."""
     keys = signers()
     chain = Chain(origin, key_id(spki(keys.record)))
-    genesis = canonical.encode({"mode": mode})
+    genesis = canonical.encode(
+        {
+            "checkpoint_keys": [key.encode() for key in keys.policy.checkpoint_keys],
+            "mode": mode,
+            "record_key": canonical.encode_base64(spki(keys.record)),
+        }
+    )
     signer = (lambda data: sign(keys.record, data)) if mode == "record" else None
-    tq = TQ.replace(b"%b", state)
-    entries = [chain.seal("genesis", "2026-01-01T00:00:00.000Z", tq, b"", genesis, signer)]
-    for number in range(1, count):
+    entries = []
+    for number in range(count):
         moment = f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}.000Z"
-        entries.append(chain.seal("reading", moment, tq, b'{"dev":"d"}', b'{"q":[]}', signer))
+        kind, src, data = ("reading", b'{"dev":"d"}', b'{"q":[]}') if number else ("genesis", b"", genesis)
+        entries.append(chain.seal(kind, moment, TQ % (number * 1000, state), src, data, signer))
     return entries
 
 
@@ -123,17 +130,18 @@ def run(
     notes: list[bytes],
     *,
     policy: Policy | None = None,
-    prior: CompactRange | None = None,
+    first: int = 0,
+    before: tuple[bytes, ...] = (),
     step: int = 3,
 ) -> Report:
-    """Verify entries in stretches of ``step``."""
+    """Verify entries in stretches of ``step``, with the hashes of what is before them."""
     trusted = signers().policy if policy is None else policy
-    start = CompactRange() if prior is None else prior
+    size = first + len(entries)
+    case = Case(trusted, Layout(size, ((first, size),), before), notes=notes, settings=entries[:1])
     stretches = [
-        examine(trusted, start.size + at, frame(entries[at : at + step]))
-        for at in range(0, len(entries), step)
+        examine(case.rules, first + at, frame(entries[at : at + step])) for at in range(0, len(entries), step)
     ]
-    return judge(trusted, start, stretches, notes)
+    return judge(case, stretches)
 
 
 def first_of(report: Report) -> tuple[Verdict, int]:
@@ -156,11 +164,11 @@ def test_a_whole_and_witnessed_log_is_good() -> None:
 def test_a_later_stretch_is_proven_by_the_range_before_it(start: int) -> None:
     """The roots cover the entries that are not there."""
     entries, prior = make_entries(8), CompactRange()
-    for entry in entries[:start]:
-        prior.append(leaf_hash(entry))
-    assert run(entries[start:], [make_note(entries)], prior=prior).is_good
-    other = CompactRange.from_hashes(start, [b"\1" * 32] * start.bit_count())
-    found = {fault.verdict for fault in run(entries[start:], [make_note(entries)], prior=other).faults}
+    prior.extend([leaf_hash(entry) for entry in entries[:start]])
+    hashes, other = tuple(prior.hashes), (b"\1" * 32,) * start.bit_count()
+    assert run(entries[start:], [make_note(entries)], first=start, before=hashes).is_good
+    report = run(entries[start:], [make_note(entries)], first=start, before=other)
+    found = {fault.verdict for fault in report.faults}
     assert Verdict.ROOT_MISMATCH in found
     assert (Verdict.BROKEN_CHAIN in found) == bool(start % 2), "the range shows the last leaf of an odd size"
 
@@ -204,9 +212,11 @@ def test_deleting_inserting_swapping_and_doubling_are_gaps_at_the_first_place_co
 
 def test_a_missing_stretch_is_a_gap() -> None:
     """Stretches must follow each other."""
-    entries, policy = make_entries(6), signers().policy
-    stretches = [examine(policy, 0, frame(entries[:2])), examine(policy, 4, frame(entries[4:]))]
-    report = judge(policy, CompactRange(), stretches, [make_note(entries)])
+    entries = make_entries(6)
+    layout = Layout(6, ((0, 6),), ())
+    case = Case(signers().policy, layout, notes=[make_note(entries)], settings=entries[:1])
+    stretches = [examine(case.rules, 0, frame(entries[:2])), examine(case.rules, 4, frame(entries[4:]))]
+    report = judge(case, stretches)
     assert first_of(report) == (Verdict.GAP, 2)
 
 
@@ -214,8 +224,8 @@ def test_a_tail_cut_before_the_last_anchor_is_a_gap() -> None:
     """The cosigned checkpoint covers more than is there."""
     entries = make_entries(6)
     report = run(entries[:4], [make_note(entries)])
-    assert report.faults == (
-        Fault(Verdict.GAP, 4, "a signed checkpoint covers 6 entries, the evidence ends at 4"),
+    assert report.faults[0] == Fault(
+        Verdict.GAP, 4, "a signed checkpoint covers 6 entries, the evidence ends at 4"
     )
 
 
@@ -244,8 +254,8 @@ def test_an_entry_of_another_key_or_without_signature_is_refuted() -> None:
     bare = make_entries(3, mode="checkpoint")
     report = run(bare, [make_note(bare)])
     assert first_of(report) == (Verdict.UNSIGNED, 0)
-    assert report.fault_of("sequence without gap") == Fault(
-        Verdict.GENESIS, 0, "the log begins with genesis, mode checkpoint; expected record"
+    assert report.fault_of("sequence without gap, from the right log") == Fault(
+        Verdict.GENESIS, 0, "its mode is checkpoint, not what is trusted"
     )
 
 
@@ -254,7 +264,7 @@ def test_in_checkpoint_mode_the_record_key_must_sign_the_checkpoint() -> None:
     bare = make_entries(3, mode="checkpoint")
     policy = replace(signers().policy, mode="checkpoint")
     assert run(bare, [make_note(bare, has_record=True)], policy=policy).is_good
-    assert first_of(run(bare, [make_note(bare)], policy=policy)) == (Verdict.BAD_CHECKPOINT, 0)
+    assert first_of(run(bare, [make_note(bare)], policy=policy)) == (Verdict.BAD_CHECKPOINT, 2)
 
 
 def test_a_log_that_does_not_begin_with_its_genesis_is_told() -> None:
@@ -265,7 +275,7 @@ def test_a_log_that_does_not_begin_with_its_genesis_is_told() -> None:
         chain.seal(
             "reading",
             "2026-01-01T00:00:00.000Z",
-            TQ.replace(b"%b", b"holdover"),
+            TQ % (1, b"holdover"),
             b"",
             b"{}",
             lambda d: sign(keys.record, d),
@@ -278,7 +288,7 @@ def test_checkpoints_with_a_bad_signature_or_of_another_log_are_told() -> None:
     """They are not counted for anything else."""
     entries = make_entries(3)
     good = make_note(entries)
-    assert first_of(run(entries, [good, make_note(entries, is_damaged=True)])) == (Verdict.BAD_CHECKPOINT, 0)
+    assert first_of(run(entries, [good, make_note(entries, is_damaged=True)])) == (Verdict.BAD_CHECKPOINT, 2)
     assert first_of(run(entries, [good, b"no note"])) == (Verdict.BAD_CHECKPOINT, 0)
     elsewhere = replace(signers().policy, origin="other.example/log")
     found = {fault.verdict for fault in run(entries, [good], policy=elsewhere).faults}

@@ -166,6 +166,21 @@ def test_a_forked_history_is_never_consistent(sizes: list[int], fork: int) -> No
     assert _extends(old, honest.root(old), new, forged.root(), proof) == (fork >= old)
 
 
+@given(before=st.integers(0, 70), leaves=st.lists(hashes, max_size=80))
+def test_leaves_added_together_are_leaves_added_one_by_one(before: int, leaves: list[bytes]) -> None:
+    """Wherever the range stands, the same subtrees remain, and the leaves that were given are not touched."""
+    alone, together = CompactRange(), CompactRange()
+    for number in range(before):
+        alone.append(leaf_hash(b"%d" % number))
+        together.append(leaf_hash(b"%d" % number))
+    given_leaves = tuple(leaves)
+    for leaf in leaves:
+        alone.append(leaf)
+    together.extend(leaves)
+    assert (together.size, together.hashes) == (alone.size, alone.hashes)
+    assert tuple(leaves) == given_leaves
+
+
 @given(leaves=st.lists(hashes, min_size=1, max_size=80))
 def test_roots_are_those_of_the_recursive_definition(leaves: list[bytes]) -> None:
     """The tree, the range, and a range continued from its hashes agree with the definition."""

@@ -8,9 +8,11 @@ signature to `signatures`: one bad entry is named, and the log goes on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from coldseal.core.log.authorship import verify_entry
 from coldseal.core.log.canonical import Value, encode_base64
 from coldseal.core.log.checkpoint import (
     Algorithm,
@@ -18,10 +20,15 @@ from coldseal.core.log.checkpoint import (
     MissingSignatureError,
     VerifierKey,
     open_checkpoint,
+    parse_checkpoint_text,
+    parse_note,
 )
-from coldseal.core.log.delivery.signatures import Refutation, verify_entry
+from coldseal.core.log.delivery.signatures import Refutation
+from coldseal.core.log.keys import KeyChangeError, KeyHistory, Keys
 from coldseal.core.log.merkle import EMPTY_ROOT, CompactRange, leaf_hash
 from coldseal.core.log.record import frame, parse_entry
+from coldseal.core.log.succession import After, link_of
+from coldseal.core.log.tiles import Full, extend
 from coldseal.errors import ColdsealError, InputError, TrustError
 
 if TYPE_CHECKING:
@@ -34,7 +41,11 @@ if TYPE_CHECKING:
 MODES = frozenset({"record", "checkpoint"})
 """``record``: a signature for each entry; ``checkpoint``: one for each commit."""
 
+SETTINGS = frozenset({"genesis", "key", "config"})
+"""Kinds of entries that say what the log is."""
+
 _PREV = b',"prev":"'
+_MARKS = tuple(b',"kind":"%b",' % kind.encode() for kind in sorted(SETTINGS))
 
 
 class StaleError(ColdsealError):
@@ -112,8 +123,8 @@ class AdmittedLog:
     Attributes:
         origin: the log's name.
         gateway: name in the certificate of the gateway that may send it.
-        record_key: SubjectPublicKeyInfo DER of the key that signs entries.
-        checkpoint_keys: all of them must sign each checkpoint.
+        record_key: SubjectPublicKeyInfo DER of the key that signs entries; later ones are in the log.
+        checkpoint_keys: all of them must sign each checkpoint; likewise.
         site: where the gateway stands.
     """
 
@@ -122,11 +133,6 @@ class AdmittedLog:
     record_key: bytes
     checkpoint_keys: tuple[VerifierKey, ...]
     site: str = ""
-
-    @property
-    def record_verifier(self) -> VerifierKey:
-        """The record key as a signer of checkpoints, which it is where entries are unsigned."""
-        return VerifierKey(self.origin, Algorithm.ECDSA, self.record_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,7 @@ class Head:
         hashes: compact range over all of them.
         root: root hash at that size.
         mode: sealing mode that the genesis entry declares.
+        settings: the entries that say what the log is: its genesis, changes of keys, configuration.
     """
 
     size: int = 0
@@ -146,6 +153,7 @@ class Head:
     hashes: tuple[bytes, ...] = ()
     root: bytes = EMPTY_ROOT
     mode: str = ""
+    settings: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +166,10 @@ class Accepted:
         count: how many are new; 0 if all were held before.
         frames: the new entries, framed.
         head: the end of the log once they are stored.
-        refuted: new entries that the checkpoint covers but that cannot be parsed.
+        refuted: new entries that the checkpoint covers but that cannot be parsed, or prove nothing.
+        settings: those of the new entries that say what the log is.
+        after: what a new genesis entry cites of the log before; whether that is so was not looked at.
+        tiles: those of the log's hash tiles that are full by it.
     """
 
     checkpoint: Checkpoint
@@ -167,6 +178,17 @@ class Accepted:
     frames: bytes
     head: Head
     refuted: tuple[Refutation, ...] = ()
+    settings: tuple[bytes, ...] = ()
+    after: After | None = None
+    tiles: tuple[Full, ...] = ()
+
+
+class _Learnt(NamedTuple):
+    """What the entries of a batch say of the log's keys and settings."""
+
+    history: KeyHistory
+    settings: tuple[bytes, ...]
+    refuted: tuple[Refutation, ...]
 
 
 def accept(
@@ -182,13 +204,15 @@ def accept(
         held_root: the root at the batch's end, if a receipt was given there.
 
     Raises:
-        CheckpointSignatureError: a checkpoint key of the log did not sign.
+        CheckpointSignatureError: a checkpoint key that is active at the checkpoint's size did not sign.
         InputError: the note is malformed, or the number of entries is not what it says.
         GapError, StaleError: the sender must begin elsewhere.
-        ForkError, BrokenChainError, RootMismatchError, GenesisError: refused for good.
+        ForkError, BrokenChainError, RootMismatchError, GenesisError, BrokenLinkError: refused for good.
     """
-    known = (*log.checkpoint_keys, log.record_verifier)
-    checkpoint, note = open_checkpoint(batch.note, known, log.checkpoint_keys)
+    learnt = _learn(log, head, batch)
+    keys = learnt.history.at(parse_checkpoint_text(parse_note(batch.note).text).size)
+    record = VerifierKey(log.origin, Algorithm.ECDSA, keys.record)
+    checkpoint, note = open_checkpoint(batch.note, (*keys.checkpoint, record), keys.checkpoint)
     if checkpoint.origin != log.origin:
         raise InputError("batch", "origin", checkpoint.origin, log.origin)
     end = batch.first + len(batch.entries)
@@ -198,7 +222,10 @@ def accept(
         raise GapError(head.size)
     _compare(batch, held, min(head.size, end) - batch.first)
     if end > head.size:
-        return _extend(log, head, checkpoint, note, batch)
+        accepted = _extend(log, head, checkpoint, batch, learnt)
+        if accepted.head.mode == "checkpoint":
+            _require_record_key(record, note)
+        return accepted
     if held_root is None:
         raise StaleError(head.size)
     if held_root != checkpoint.root:
@@ -213,45 +240,100 @@ def _compare(batch: Batch, held: Sequence[bytes], overlap: int) -> None:
             raise ForkError(seq, leaf_hash(old), leaf_hash(new))
 
 
-def _extend(log: AdmittedLog, head: Head, checkpoint: Checkpoint, note: Note, batch: Batch) -> Accepted:
+@lru_cache(maxsize=256)
+def history_at(log: AdmittedLog, settings: tuple[bytes, ...]) -> KeyHistory:
+    """Give a log's keys by what is held of it; not to be changed.
+
+    Args:
+        log: the admitted log.
+        settings: of its head.
+    """
+    history = KeyHistory(log.origin, Keys(log.record_key, log.checkpoint_keys))
+    for raw in settings:
+        if (entry := parse_entry(raw)).kind == "key":
+            history.apply(entry)
+    return history
+
+
+def _learn(log: AdmittedLog, head: Head, batch: Batch) -> _Learnt:
+    """Take from the new entries what they say of the log; a change of keys that proves nothing is refuted."""
+    history = history_at(log, head.settings)
+    if batch.first > head.size or not any(mark in batch.frames for mark in _MARKS):
+        return _Learnt(history, (), ())
+    history = history.copy()
+    settings: list[bytes] = []
+    refuted: list[Refutation] = []
+    for raw in batch.entries[head.size - batch.first :]:
+        if any(mark in raw for mark in _MARKS):
+            try:
+                entry = parse_entry(raw)
+                if entry.kind == "key":
+                    history.apply(entry)
+            except InputError:  # refuted where its place is known
+                continue
+            except KeyChangeError as fault:
+                refuted.append(Refutation(fault.seq, leaf_hash(raw), fault.verdict, fault.why))
+                continue
+            if entry.kind in SETTINGS:
+                settings.append(raw)
+    return _Learnt(history, tuple(settings), tuple(refuted))
+
+
+def _extend(log: AdmittedLog, head: Head, checkpoint: Checkpoint, batch: Batch, learnt: _Learnt) -> Accepted:
     """Append the new entries to the chain and the tree, and compare the root."""
     overlap = head.size - batch.first
     entries = batch.entries[overlap:]
     mode = head.mode or _verify_genesis(log, entries[0])
-    if mode == "checkpoint":
-        _require_record_key(log, note)
+    frames = frame(entries) if overlap else batch.frames
+    leaves, refuted = _walk(log, head, entries, frames)
     tree = CompactRange.from_hashes(head.size, head.hashes)
-    last, refuted = _walk(log, head, entries, tree)
+    tiles = tuple(extend(tree, leaves))
     root = tree.root()
     if root != checkpoint.root:
         raise RootMismatchError(checkpoint.size, checkpoint.root, root)
-    grown = Head(checkpoint.size, last, tuple(tree.hashes), root, mode)
-    frames = frame(entries) if overlap else batch.frames
-    return Accepted(checkpoint, head.size, len(entries), frames, grown, tuple(refuted))
+    grown = Head(
+        checkpoint.size,
+        leaves[-1],
+        tuple(tree.hashes),
+        root,
+        mode,
+        head.settings + learnt.settings,
+    )
+    refuted += learnt.refuted
+    after = None if head.size else link_of(parse_entry(entries[0]))
+    return Accepted(
+        checkpoint, head.size, len(entries), frames, grown, tuple(refuted), learnt.settings, after, tiles
+    )
 
 
 def _walk(
-    log: AdmittedLog, head: Head, entries: Sequence[bytes], tree: CompactRange
-) -> tuple[bytes, list[Refutation]]:
-    """Follow seq and prev through the entries, growing the tree.
+    log: AdmittedLog, head: Head, entries: Sequence[bytes], frames: bytes
+) -> tuple[list[bytes], list[Refutation]]:
+    """Follow seq and prev through the entries; give their leaf hashes.
 
     In canonical bytes ``,"prev":"`` cannot stand inside a string (its quotes would be escaped), so
-    where it occurs once it is the body's own, and log and seq stand next to it. Only an entry that
-    looks otherwise is parsed here; whether the rest of it is well-formed, `signatures` finds out.
+    where it occurs once it is the body's own, and log and seq stand next to it. Where each entry has it
+    and all frames together have no more, each has it once. Only an entry that looks otherwise is
+    parsed here; whether the rest of it is well-formed, `signatures` finds out.
     """
-    origin = b',"log":"%b"' % log.origin.encode()  # an origin needs no escaping
-    offset = len(origin)
-    refuted: list[Refutation] = []
-    last = head.last
-    append = tree.append
+    before = f',"log":"{log.origin}","prev":"'  # an origin needs no escaping
+    leaves: list[bytes] = []
+    missed: set[int] = set()
+    last, place = head.last, 0
     for seq, entry in enumerate(entries, head.size):
-        place = entry.find(_PREV)
-        link = b'%b,"prev":"%b","seq":%d,' % (origin, last.hex().encode(), seq)
-        if not entry.startswith(link, place - offset) or entry.find(_PREV, place + 1) >= 0:
-            refuted.extend(_examine(log, head, seq, last, entry))
+        link = f'{before}{last.hex()}","seq":{seq},'.encode()
+        if not entry.startswith(link, place):  # where the entry before has it
+            place = entry.find(link)
+            if place < 0:
+                missed.add(seq)
         last = sha256(b"\x00" + entry).digest()
-        append(last)
-    return last, refuted
+        leaves.append(last)
+    refuted: list[Refutation] = []
+    if missed or frames.count(_PREV) != len(entries):
+        for seq, (prev, entry) in enumerate(zip((head.last, *leaves), entries, strict=False), head.size):
+            if seq in missed or entry.count(_PREV) != 1:
+                refuted += _examine(log, head, seq, prev, entry)
+    return leaves, refuted
 
 
 def _examine(log: AdmittedLog, head: Head, seq: int, prev: bytes, raw: bytes) -> list[Refutation]:
@@ -286,9 +368,8 @@ def _verify_genesis(log: AdmittedLog, raw: bytes) -> str:
     return mode
 
 
-def _require_record_key(log: AdmittedLog, note: Note) -> None:
+def _require_record_key(key: VerifierKey, note: Note) -> None:
     """Insist on the record key's line, which stands for the entries' own signatures."""
-    key = log.record_verifier
     if all((line.name, line.key_id) != (key.name, key.id) for line in note.signatures):
         raise MissingSignatureError(key.name, key.id, "entries are unsigned, so the record key must sign")
 

@@ -7,22 +7,16 @@ Works on undecoded bundles so that worker processes can do it; knows no chain an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_der_public_key
-
+from coldseal.core.log.authorship import verify_entry
 from coldseal.core.log.merkle import leaf_hash
-from coldseal.core.log.record import key_id, parse_entry, parse_frames
+from coldseal.core.log.record import parse_frames
+from coldseal.core.log.signed import parse_signed
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
-    from coldseal.core.log.record import Entry
-
-_SHA256 = ec.ECDSA(hashes.SHA256())
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,49 +36,26 @@ class Refutation:
     detail: str = ""
 
 
-def refute(spki: bytes, mode: str, first: int, bundle: bytes) -> list[Refutation]:
+def refute(keys: Sequence[tuple[int, bytes]], mode: str, first: int, bundle: bytes) -> list[Refutation]:
     """Check every entry of a bundle by itself.
 
     Args:
-        spki: the record key, SubjectPublicKeyInfo DER.
+        keys: each record key, SubjectPublicKeyInfo DER, with the first seq that it signs, in order.
         mode: the log's sealing mode; in ``checkpoint`` an entry may be unsigned.
         first: seq of the first entry.
         bundle: framed entries.
     """
     found = []
+    place, spki = -1, b""
     for seq, raw in enumerate(parse_frames(bundle), first):
+        while place + 1 < len(keys) and keys[place + 1][0] <= seq:
+            place += 1
+            spki = keys[place][1]
         try:
-            entry = parse_entry(raw)
+            entry = parse_signed(raw)
         except InputError as fault:
             found.append(Refutation(seq, leaf_hash(raw), "malformed", str(fault)))
             continue
         if (reason := verify_entry(spki, mode, entry)) is not None:
             found.append(Refutation(seq, leaf_hash(raw), reason))
     return found
-
-
-def verify_entry(spki: bytes, mode: str, entry: Entry) -> str | None:
-    """Say why an entry's own signature fails, or None if it holds."""
-    public, kid = _load(spki)
-    if entry.kid != kid:
-        return "wrong-key"
-    if entry.sig is None:
-        return None if mode == "checkpoint" else "unsigned"
-    try:
-        public.verify(entry.sig, entry.body, _SHA256)
-    except InvalidSignature:
-        return "bad-signature"
-    return None
-
-
-@lru_cache(maxsize=1024)
-def _load(spki: bytes) -> tuple[ec.EllipticCurvePublicKey, str]:
-    """Load a record key once.
-
-    Raises:
-        InputError: it is no P-256 key.
-    """
-    public = load_der_public_key(spki)
-    if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
-        raise InputError("record key", "curve", type(public).__name__, "P-256")
-    return public, key_id(spki)

@@ -1,0 +1,330 @@
+"""Checks a run of entries by themselves, in any process: form, signature, place, link, and time.
+
+Promise: every fault of every entry is found here, whatever else is wrong, but for what needs the rest of
+the log: its tree, its checkpoints and the stretch before. `evidence` puts stretches together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coldseal.core.log.authorship import verify_entry
+from coldseal.core.log.canonical import encode_base64
+from coldseal.core.log.keys import RECORD
+from coldseal.core.log.record import parse_entry, parse_frames
+from coldseal.core.log.rules import Fault, Policy, Rules, Verdict
+from coldseal.core.log.signed import Usual, parse_usual
+from coldseal.core.log.table import rows_of, rows_of_usual
+from coldseal.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coldseal.core.log.record import Entry
+
+MAX_FAULTS: Final = 100
+"""Faults kept in one report or stretch; the first ones tell where to look."""
+
+STEP_MS: Final = 250
+STEP_PPM: Final = 1000
+"""How far wall and boot clock may part between two entries: this, and so much of the time between them."""
+
+DRIFT_MS: Final = 120_000
+"""How far an entry's time may lie behind the cosignature that covers it."""
+
+SILENT_BEATS, SILENT_MS = 2.5, 5_000
+"""Heartbeats, and milliseconds on top, after which silence must be explained."""
+
+_READ_WHOLE: Final = frozenset({"genesis", "prune"})
+"""Kinds of which more is checked than every entry has."""
+
+
+QUIET_MS: Final = SILENT_MS
+"""No promise of heartbeats makes so short a time a silence."""
+
+
+class Mark(NamedTuple):
+    """An entry's place in time.
+
+    Attributes:
+        t_ms: UTC milliseconds.
+        mono_ms: milliseconds since boot.
+        boot: which boot.
+        kind: of the entry.
+    """
+
+    t_ms: int
+    mono_ms: int
+    boot: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What one process found in a run of entries; the stretches of a log are then joined.
+
+    Attributes:
+        first: seq of its first entry.
+        prev: what that entry names as its predecessor, hex; empty if it could not be read.
+        leaves: leaf hashes of all entries, 32 bytes each.
+        faults: the first :data:`MAX_FAULTS` faults inside.
+        kinds: how many entries of each kind.
+        earliest: least time of acceptance, RFC 3339; empty if there is none.
+        latest: greatest time of acceptance.
+        unsynchronised: entries whose clock was not synchronised.
+        head: the first entry's place in time; None if it could not be read.
+        tail: the last one's.
+        prunings: entries that say what was pruned, for they name a proof.
+        table: the entries' rows in the table of readings, where they were asked for.
+    """
+
+    first: int
+    prev: str = ""
+    leaves: bytes = b""
+    faults: tuple[Fault, ...] = ()
+    kinds: Counter[str] = field(default_factory=Counter)
+    earliest: str = ""
+    latest: str = ""
+    unsynchronised: int = 0
+    head: Mark | None = None
+    tail: Mark | None = None
+    prunings: tuple[Entry, ...] = ()
+    table: str = ""
+
+
+def examine(rules: Rules, first: int, frames: bytes, *, is_tabled: bool = False) -> Stretch:
+    """Check a run of entries by themselves: form, signature, seq, link and time to the one before.
+
+    Args:
+        rules: what they are held against.
+        first: the seq that the first entry must have.
+        frames: framed entries.
+        is_tabled: give their rows in the table of readings.
+
+    Raises:
+        InputError: the framing is cut.
+    """
+    return examine_entries(rules, first, parse_frames(frames), is_tabled=is_tabled)
+
+
+def examine_entries(
+    rules: Rules, first: int, entries: Sequence[bytes], *, is_tabled: bool = False
+) -> Stretch:
+    """Do the same with entries that are out of their frames."""
+    found = _Examination(rules, first)
+    for seq, raw in enumerate(entries, first):
+        leaf = sha256(b"\x00" + raw).digest()  # as leaf_hash; this is the hot path
+        usual = parse_usual(raw)
+        try:
+            if usual is None or usual.kind in _READ_WHOLE:
+                found.take_whole(seq, parse_entry(raw), is_tabled=is_tabled)
+            else:
+                found.take(seq, usual)
+                if is_tabled:
+                    found.table.append(rows_of_usual(usual))
+        except InputError as error:
+            found.fault(Verdict.MALFORMED, seq, str(error))
+            found.before = None
+        found.leaves.append(leaf)
+        found.expected = leaf.hex()
+    return found.stretch()
+
+
+class _Examination:
+    """What is known while a stretch is examined."""
+
+    def __init__(self, rules: Rules, first: int) -> None:
+        """Nothing was looked at yet."""
+        self.rules = rules
+        self.first = first
+        self.prev = self.expected = ""
+        self.leaves: list[bytes] = []
+        self.faults: list[Fault] = []
+        self.kinds: list[str] = []
+        self.times: list[str] = []
+        self.unsynchronised = 0
+        self.head: Usual | None = None
+        self.before: Usual | None = None
+        self.prunings: list[Entry] = []
+        self.table: list[str] = []
+        self._policy = rules.policy
+        self._key, self._key_end = rules.record_key(first)
+        self._before_ms = 0
+        self._beat_s, self._beat_end = rules.heartbeat(first)
+        self._latest_ms, self._anchor_end = _latest(rules, first)
+
+    def fault(self, verdict: Verdict, seq: int, detail: str) -> None:
+        """Note a fault."""
+        self.faults.append(Fault(verdict, seq, detail))
+
+    def take_whole(self, seq: int, entry: Entry, *, is_tabled: bool) -> None:
+        """Check an entry whose contents matter, or are laid out in another way than a reading's."""
+        mono = entry.tq["mono"]
+        self.take(
+            seq,
+            Usual(
+                entry.body,
+                None,
+                "",
+                "",
+                entry.kid,
+                entry.kind,
+                entry.log,
+                entry.prev,
+                entry.seq,
+                "",
+                entry.t,
+                str(entry.tq["boot"]),
+                mono if isinstance(mono, int) else 0,
+                str(entry.tq["s"]),
+                entry.sig,
+            ),
+        )
+        policy = self.rules.policy
+        if seq == 0 and entry.kind == "genesis" and (field := differing(policy, entry)):
+            self.fault(Verdict.GENESIS, seq, f"its {field} is {entry.data.get(field)}, not what is trusted")
+        if entry.kind == "prune":
+            self.prunings.append(entry)
+        if is_tabled:
+            self.table.append(rows_of(entry))
+
+    def take(self, seq: int, entry: Usual) -> None:
+        """Check what every entry has."""
+        kind, prev = entry.kind, entry.prev
+        if seq == self.first:
+            self.prev = self.expected = prev
+        if self.rules.is_signature_checked:
+            self._verify(seq, entry)
+        if entry.log != self._policy.origin:
+            self.fault(Verdict.FOREIGN, seq, f"log is {entry.log}, expected {self._policy.origin}")
+        if entry.seq != seq:
+            self.fault(Verdict.GAP, seq, f"seq is {entry.seq}, expected {seq}")
+        if prev != self.expected:
+            self.fault(Verdict.BROKEN_CHAIN, seq, f"prev is {prev}, expected {self.expected}")
+        if (seq == 0) != (kind == "genesis"):
+            self.fault(Verdict.GENESIS, seq, f"entry {seq} is of kind {kind}")
+        self.kinds.append(kind)
+        self.times.append(entry.t)
+        self.unsynchronised += entry.state == "unsynchronised"
+        self._time(seq, entry)
+
+    def _verify(self, seq: int, entry: Usual) -> None:
+        """Check the entry's signature with the key that is active at its place."""
+        if seq >= self._key_end:
+            self._key, self._key_end = self.rules.record_key(seq)
+        mode = RECORD if entry.kind == "key" else self.rules.policy.mode
+        if reason := verify_entry(self._key, mode, entry):
+            self.fault(Verdict(reason), seq, f"kind {entry.kind}, kid {entry.kid}")
+
+    def _time(self, seq: int, entry: Usual) -> None:
+        """Hold an entry's time against the one before and against the cosignature that covers it."""
+        t_ms, before = millis(entry.t), self.before
+        if before is None:
+            if seq == self.first:
+                self.head = entry
+        elif (
+            before.boot != entry.boot
+            or not 0 <= t_ms - self._before_ms <= QUIET_MS  # most entries come soon after another one
+            or not -STEP_MS <= t_ms - self._before_ms - (entry.mono - before.mono) <= STEP_MS
+        ):
+            self._between(seq, before, entry)
+        self.before, self._before_ms = entry, t_ms
+        if seq >= self._anchor_end:
+            self._latest_ms, self._anchor_end = _latest(self.rules, seq)
+        if t_ms > self._latest_ms:
+            detail = f"its time {entry.t} lies behind the cosignature over it, {self.rules.anchor(seq)[0]} s"
+            self.fault(Verdict.CLOCK_DRIFT, seq, detail)
+
+    def _between(self, seq: int, before: Usual, entry: Usual) -> None:
+        """Look closely at the time between an entry and the one before."""
+        if seq >= self._beat_end:
+            self._beat_s, self._beat_end = self.rules.heartbeat(seq)
+        if odd := between(_mark(before), _mark(entry), self._beat_s):
+            self.fault(odd[0], seq, odd[1])
+
+    def stretch(self) -> Stretch:
+        """Give what was found."""
+        return Stretch(
+            first=self.first,
+            prev=self.prev,
+            leaves=b"".join(self.leaves),
+            faults=tuple(self.faults[:MAX_FAULTS]),
+            kinds=Counter(self.kinds),
+            earliest=min(self.times, default=""),
+            latest=max(self.times, default=""),
+            unsynchronised=self.unsynchronised,
+            head=None if self.head is None else _mark(self.head),
+            tail=None if self.before is None else _mark(self.before),
+            prunings=tuple(self.prunings),
+            table="".join(self.table),
+        )
+
+
+def _mark(entry: Usual) -> Mark:
+    """Give an entry's place in time."""
+    return Mark(millis(entry.t), entry.mono, entry.boot, entry.kind)
+
+
+def _latest(rules: Rules, seq: int) -> tuple[int, int]:
+    """Give the latest time in milliseconds that an entry may have, and the seq up to which it holds."""
+    t, end = rules.anchor(seq)
+    return t * 1000 + DRIFT_MS, end
+
+
+def between(before: Mark, after: Mark, heartbeat_s: int) -> tuple[Verdict, str] | None:
+    """Say what is wrong with the time between two entries that follow each other.
+
+    Args:
+        before: the one.
+        after: the other.
+        heartbeat_s: seconds within which an entry was promised; 0 if none was.
+    """
+    span = after.t_ms - before.t_ms
+    if before.boot == after.boot:
+        passed = after.mono_ms - before.mono_ms
+        parted = abs(span - passed)
+        if (
+            parted > STEP_MS
+            and after.kind != "clock"
+            and parted > STEP_MS + abs(passed) * STEP_PPM // 1_000_000
+        ):
+            return Verdict.CLOCK_STEP, f"{span} ms by the wall clock, {passed} ms by the one that never steps"
+        span = passed
+    elif after.kind not in {"boot", "clock"}:
+        return (
+            Verdict.CLOCK_STEP,
+            f"the machine was started anew ({before.boot}, {after.boot}) without a word",
+        )
+    if (
+        heartbeat_s
+        and span > heartbeat_s * 1000 * SILENT_BEATS + SILENT_MS
+        and after.kind not in {"boot", "gap"}
+    ):
+        return Verdict.SILENCE, f"no entry for {span} ms, a heartbeat was promised every {heartbeat_s} s"
+    return None
+
+
+def differing(policy: Policy, genesis: Entry) -> str | None:
+    """Name the first field in which a genesis entry is not what is trusted."""
+    expected = {
+        "mode": policy.mode,
+        "record_key": encode_base64(policy.record_key),
+        "checkpoint_keys": [key.encode() for key in policy.checkpoint_keys],
+    }
+    return next((name for name, value in expected.items() if genesis.data.get(name) != value), None)
+
+
+def millis(t: str) -> int:
+    """Give a time of an entry in UTC milliseconds since 1970."""
+    return _minute(t[:16]) + int(t[17:19]) * 1000 + int(t[20:23])
+
+
+@lru_cache(maxsize=1024)
+def _minute(text: str) -> int:
+    """Give the first millisecond of a minute; cached, because many entries share one."""
+    return int(datetime.fromisoformat(f"{text}:00+00:00").timestamp()) * 1000

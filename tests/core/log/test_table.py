@@ -1,0 +1,87 @@
+"""The table of readings is what the entries give, whichever parser read them, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coldseal.core.log import canonical
+from coldseal.core.log.record import Chain, parse_entry
+from coldseal.core.log.signed import parse_usual
+from coldseal.core.log.table import COLUMNS, HEADER, first_difference, rows_of, rows_of_usual, table_rows
+from tests.core.log.example_log import FOLDER, ORIGIN, time_quality
+
+ENTRIES = (FOLDER / "entries.jsonl").read_bytes().splitlines()
+T = "2026-03-04T05:06:07.089Z"
+
+texts = st.text(st.sampled_from('ab,"\r\n ;é'), max_size=4)
+quantities = st.fixed_dictionaries({"n": texts, "u": texts, "v": texts}, optional={"t": texts})
+
+
+def seal(kind: str, data: dict[str, canonical.Value], src: bytes = b'{"dev":"d","sha256":"s"}') -> bytes:
+    """Seal one entry without a signature."""
+    return Chain(ORIGIN, "0" * 16).seal(kind, T, time_quality(1), src, canonical.encode(data), None)
+
+
+@given(st.lists(quantities, min_size=1, max_size=3), texts, st.lists(texts, min_size=1, max_size=2))
+def test_any_reader_of_csv_gets_back_what_the_entry_says(
+    found: list[dict[str, canonical.Value]], sensor: str, flags: list[canonical.Value]
+) -> None:
+    """RFC 4180; both ways to the rows are one."""
+    raw = seal("reading", {"q": list(found), "sensor": sensor, "flags": flags})
+    rows = rows_of(parse_entry(raw))
+    expected = [
+        ["0", T, "d", sensor, each["n"], each["v"], each["u"], " ".join(map(str, flags))] for each in found
+    ]
+    assert list(csv.reader(io.StringIO(rows, newline=""))) == expected
+    assert table_rows(raw) == rows
+    usual = parse_usual(raw)
+    assert usual is None or rows_of_usual(usual) == rows
+
+
+def test_the_example_log_gives_a_row_for_each_quantity_of_a_reading() -> None:
+    """Nothing for other kinds; the strict parser and the quick one agree on each."""
+    table = HEADER + "".join(map(table_rows, ENTRIES))
+    lines = table.splitlines()
+    assert lines[0] == ",".join(COLUMNS)
+    assert lines[1] == "2,2026-03-04T05:00:02.250Z,truck-12-a,t1,temperature,4.71,Cel,"
+    assert lines[2] == "3,2026-03-04T05:00:03.250Z,truck-12-a,t1,temperature,4.71,Cel,implausible"
+    assert len(lines) == 6
+    for raw in ENTRIES:
+        usual = parse_usual(raw)
+        assert usual is None or rows_of_usual(usual) == rows_of(parse_entry(raw))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "rows"),
+    [
+        ("alarm", {"q": [{"n": "a", "u": "b", "v": "c"}], "sensor": "s"}, ""),
+        ("reading", {"sensor": "s"}, ""),
+        ("reading", {"q": ["?", {"n": 1, "v": None}], "sensor": "s", "flags": 5}, f"0,{T},d,s,1,,,\n"),
+        ("reading", {"q": [{"n": "a"}], "flags": ["x", 1, "y"]}, f"0,{T},d,,a,,,x y\n"),
+    ],
+)
+def test_what_a_log_of_somebody_else_may_say_does_no_harm(
+    kind: str, data: dict[str, canonical.Value], rows: str
+) -> None:
+    """A row is written as far as it can be."""
+    assert table_rows(seal(kind, data)) == rows
+
+
+def test_bytes_that_are_no_entry_have_no_rows() -> None:
+    """They are faulted elsewhere."""
+    assert table_rows(b"?") == ""
+
+
+def test_the_first_entry_whose_rows_differ_is_named() -> None:
+    """A changed cell, a missing row, an added one."""
+    readings = ENTRIES[2:5]
+    rows = [table_rows(raw) for raw in readings]
+    assert first_difference("".join(rows).replace("4.71", "4.72"), 2, readings) == 2
+    assert first_difference(rows[0] + rows[2], 2, readings) == 3
+    assert first_difference(rows[0] + rows[1] + rows[1], 2, readings) == 4
+    assert first_difference("".join(rows), 2, readings) == 4
