@@ -11,43 +11,55 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
-from coldseal import __version__
 from coldseal.core import topics
 from coldseal.core.floods import Floods
 from coldseal.core.log import canonical
-from coldseal.core.log.record import Chain, parse_entry
-from coldseal.core.redelivery import Redelivery
 from coldseal.errors import ColdsealError, OperatorError
 from coldseal.gateway.clock import Clock
+from coldseal.gateway.control import ControlServer
 from coldseal.gateway.health import Instruments
 from coldseal.gateway.pipeline import Pipeline
 from coldseal.gateway.preparation import Preparation
+from coldseal.gateway.pruning import prune_handler
 from coldseal.gateway.rejections import Rejections
+from coldseal.gateway.requests import checkpoint_handler, key_handlers, record_handler, sealing
+from coldseal.gateway.rollover import RollOver
 from coldseal.gateway.sources.mqtt import MqttListener
 from coldseal.gateway.sources.sessions import SessionStore
+from coldseal.gateway.store.beside import SealingProcess
 from coldseal.gateway.store.database import StoreDamagedError
-from coldseal.gateway.store.journal import Journal
 from coldseal.gateway.store.log import Log
-from coldseal.gateway.store.sealing import Keys, Sealer, SigningBench
-from coldseal.gateway.store.space import Limits
 from coldseal.gateway.tally import Tally
 from coldseal.gateway.uplink.companion import Companion
+from coldseal.gateway.writer import (
+    LOG_FOLDER,
+    SOFTWARE,
+    known_messages,
+    make_journal,
+    open_keys,
+    open_log,
+    require_same,
+    start_drafts,
+)
 from coldseal.observe import events, logs
 from coldseal.observe.health import HealthServer, Progress
 from coldseal.observe.metrics import GatewayMetrics
-from coldseal.signing.keys import open_ecdsa, open_ed25519
 from coldseal.signing.secrets import read_symmetric_key
 
+__all__ = ["LOG_FOLDER", "Gateway", "open_keys", "open_log", "run"]
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from coldseal.gateway.config import GatewayConfig
+    from coldseal.gateway.control import Answer
     from coldseal.gateway.sources.decode import Decoded
-    from coldseal.gateway.store.sealing import Draft
+    from coldseal.gateway.store.drafts import Draft
+    from coldseal.gateway.store.sealing import Keys
 
 TICK_S: Final = 1.0
 """Pause between looks at counted rejections, due checkpoints, gauges and the clock."""
@@ -55,13 +67,6 @@ TICK_S: Final = 1.0
 SWITCH_S: Final = 0.0005
 """How long the loop keeps the interpreter from a thread that has finished its commit."""
 
-LOG_FOLDER: Final = "log"
-"""Folder of the log below the data folder."""
-
-REDELIVERY_WINDOW: Final = 128
-"""Least number of messages remembered for each device."""
-
-_SOFTWARE: Final = f"coldseal {__version__}"
 _HERE: Final = Path()  # paths in a configuration are absolute once it is loaded
 _log = logs.Log("gateway.app")
 
@@ -126,20 +131,14 @@ class Gateway:
         self._metrics = GatewayMetrics()
         keys = open_keys(config)
         is_each_signed = config.gateway.signature == "record"
-        self._bench = (
-            SigningBench(config.keys.record, _HERE)
-            if is_each_signed and config.pipeline.signs_beside
+        self._beside = (
+            SealingProcess(config.keys.record, _HERE, is_each_signed=is_each_signed)
+            if config.pipeline.signs_beside
             else None
         )
-        self._journal = Journal(
-            log,
-            Sealer(keys, is_each_signed=is_each_signed, bench=self._bench),
-            clock,
-            checkpoint_entries=config.checkpoint.entries,
-            checkpoint_seconds=config.checkpoint.seconds,
-        )
+        self._journal = make_journal(config, log, keys, clock, self._beside)
         self._keys = keys
-        self._redelivery = _known_messages(log, max(REDELIVERY_WINDOW, 2 * config.mqtt.receive_maximum))
+        self._redelivery = known_messages(config, log)
         progress = Progress("acknowledgements", config.http.stalled_after_s)
         tally = Tally(self._metrics, progress)
         self.pipeline = self._make_pipeline(tally)
@@ -164,6 +163,17 @@ class Gateway:
             store_key=store_key,
         )
         self._health = HealthServer(self._instruments.views())
+        seal = sealing(self.pipeline, self._journal, clock)
+        self._control = ControlServer(
+            config.gateway.data,
+            {
+                "prune": prune_handler(config.gateway.data / LOG_FOLDER, store_key, log, seal),
+                "record": record_handler(log.reader, seal),
+                "status": self._tell_status,
+                "checkpoint": checkpoint_handler(self.pipeline, self._journal),
+                **key_handlers(self._make_roll_over(keys)),
+            },
+        )
         self.health_address = ""
         """Where health is shown, host:port; empty if nowhere."""
 
@@ -184,6 +194,18 @@ class Gateway:
             tally=tally,
             max_pending=config.pipeline.max_pending,
             window_s=config.store.commit_window_ms / 1000,
+        )
+
+    def _make_roll_over(self, keys: Keys) -> RollOver:
+        """Put together what changes the log's keys."""
+        return RollOver(
+            self._config.keys,
+            _HERE,
+            keys=keys,
+            log=self.log,
+            journal=self._journal,
+            clock=self._clock,
+            alone=self.pipeline.alone,
         )
 
     @classmethod
@@ -216,6 +238,7 @@ class Gateway:
             committing = tasks.create_task(self.pipeline.run())
             if self._uplink is not None:
                 beside.append(tasks.create_task(self._uplink.run()))
+            await self._control.start()
             await self.listener.start()
             if self._config.http.listen is not None:
                 self.health_address = await self._health.start(self._config.http.listen)
@@ -226,12 +249,13 @@ class Gateway:
                 size=self.log.size,
                 mode=self._config.gateway.signature,
                 listeners=[str(port) for port in self._ports()],
-                software=_SOFTWARE,
+                software=SOFTWARE,
             )
             await stop.wait()
             await self.listener.stop()
             self.pipeline.stop()
             await committing
+            await self._control.stop()
             for task in beside:
                 task.cancel()
         await self._record_own("shutdown", {"reason": "asked to stop"})
@@ -240,8 +264,9 @@ class Gateway:
     async def close(self) -> None:
         """Close what is open; after `serve`, or instead of it."""
         await self._health.stop()
-        if self._bench is not None:
-            self._bench.close()
+        await self._control.stop()
+        if self._beside is not None:
+            self._beside.close()
         self._sessions.close()
         await self.log.close()
 
@@ -279,76 +304,17 @@ class Gateway:
 
     async def _record_start(self) -> None:
         """Begin the log with its genesis, or record that this program took it up again."""
-        if self.log.size:
-            await self._record_own("boot", {"last": self.log.chain.head, "software": _SOFTWARE})
-            return
-        keys, gateway = self._keys, self._config.gateway
-        lines = (keys.checkpoint.verifier_key(gateway.origin), keys.interop.verifier_key(gateway.origin))
-        await self._record_own(
-            "genesis",
-            {
-                "checkpoint_keys": [line.encode() for line in lines],
-                "mode": gateway.signature,
-                "record_key": canonical.encode_base64(keys.record.spki),
-                "site": gateway.site,
-                "software": _SOFTWARE,
-            },
-        )
+        drafts = start_drafts(self._config, self.log, self._keys, self._journal, self._clock)
+        await self._journal.append(drafts, self._redelivery.snapshot)
+
+    def _tell_status(self, _request: Mapping[str, Any], answer: Callable[[Answer], None]) -> None:
+        """Answer the request `status`."""
+        answer({"status": dict(self._instruments.status())})
 
     async def _record_own(self, kind: str, data: dict[str, canonical.Value]) -> None:
         """Seal an entry of the log's own, with a checkpoint over it."""
         draft = self._journal.draft(kind, canonical.encode(data), self._clock.now())
         await self._journal.append([draft], self._redelivery.snapshot)
-
-
-def open_keys(config: GatewayConfig) -> Keys:
-    """Open the three signing keys that a configuration names."""
-    keys = config.keys
-    return Keys(
-        open_ecdsa(keys.record, base=_HERE),
-        open_ecdsa(keys.checkpoint, base=_HERE),
-        open_ed25519(keys.interop, base=_HERE),
-    )
-
-
-def open_log(config: GatewayConfig, store_key: bytes, now_ms: int) -> Log:
-    """Open the log of a configuration, or begin it."""
-    store = config.store
-    limits = Limits(
-        limit_mb=store.limit_mb, reserve_mb=store.reserve_mb, segment_entries=store.segment_entries
-    )
-    new = Chain(config.gateway.origin, open_ecdsa(config.keys.record, base=_HERE).kid)
-    return Log.open(config.gateway.data / LOG_FOLDER, store_key, limits, new=new, now_ms=now_ms)
-
-
-def require_same(config: GatewayConfig, log: Log) -> None:
-    """Refuse to go on with a log under another record key or sealing mode than it began with.
-
-    Raises:
-        OperatorError: the configuration was changed in a way that needs a new log.
-    """
-    kid = open_ecdsa(config.keys.record, base=_HERE).kid
-    if log.chain.kid != kid:
-        raise OperatorError(
-            f"keys.record is the key {kid}, but the log was sealed with {log.chain.kid}",
-            "Name the log's own record key, or begin a new log under a new gateway.origin",
-        )
-    for raw in log.reader.read(0, max_entries=1):
-        mode = parse_entry(raw).data.get("mode")
-        if mode != config.gateway.signature:
-            raise OperatorError(
-                f"gateway.signature is {config.gateway.signature!r}, but the log began with {mode!r}",
-                "Set it back, or begin a new log under a new gateway.origin",
-            )
-
-
-def _known_messages(log: Log, window: int) -> Redelivery:
-    """Restore what was sealed lately: the newest snapshot, and the entries behind it."""
-    snapshot = log.snapshot
-    known = Redelivery(window) if snapshot is None else Redelivery.restore(snapshot, window=window)
-    for raw in log.replay:
-        known.replay(parse_entry(raw))
-    return known
 
 
 def _policy(config: GatewayConfig) -> topics.Policy:

@@ -8,7 +8,7 @@ The string below a setting is its documentation: `docs/reference/configuration.m
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -18,6 +18,11 @@ from coldseal.settings import Address, Count, Reference, Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+MAX_WITNESSES: Final = 8
+"""Further witnesses at most: a note carries 16 lines, and the log's own are among them."""
+
+_LOOPBACK: Final = ("http://127.0.0.1:", "http://[::1]:", "http://localhost:")
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Origin = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$", max_length=200)]
@@ -34,6 +39,8 @@ class Gateway(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Folder of the log and the sessions."""
     signature: Literal["record", "checkpoint"] = "record"
     """`record`: a signature for each entry; `checkpoint`: one for each commit, for high rates."""
+    after: Reference | None = None
+    """Last receipt of the log that a new one continues, `file:…`; read when the log begins; empty: none."""
 
 
 class Mqtt(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -158,6 +165,21 @@ class Checkpoint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Time between heartbeat entries, which make silence visible."""
 
 
+class FurtherWitness(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A witness beside the service, of somebody else: it is asked by C2SP tlog-witness."""
+
+    url: str
+    """Its submission prefix, such as `https://host:port/v1/witness`; `http://` on loopback only."""
+    key: str
+    """Its verifier key, as `coldseal service init` prints it there."""
+    certificate: Path | None = None
+    """Certificate chain that is shown to it, PEM; empty: that of `uplink`."""
+    certificate_key: Path | None = None
+    """The transport key of that certificate, PEM, mode 0600."""
+    ca: Path | None = None
+    """CA certificates that it must descend from, PEM; empty: those of `uplink`."""
+
+
 class Uplink(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The way to the ingestion service, over mutual TLS 1.3."""
 
@@ -179,6 +201,30 @@ class Uplink(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Longest wait after a failure."""
     timeout_s: Seconds = 30
     """Time for one batch and its receipt."""
+    witnesses: tuple[FurtherWitness, ...] = ()
+    """Further witnesses, at most 8; each is a table `[[uplink.witnesses]]`."""
+
+
+class Witness(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How many witnesses are needed, the service among them, and how often the others are asked."""
+
+    quorum: Count = 1
+    """Witnesses that must cosign one checkpoint; entries below it are witnessed."""
+    interval_s: Annotated[float, Meta(ge=0.01, le=60)] = 10
+    """Shortest time between two checkpoints that further witnesses are asked for."""
+    overdue_after_s: Seconds = 86_400
+    """Alarm once an entry has waited so long for the quorum."""
+
+
+class Timestamp(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The timestamp authority (RFC 3161) that stamps the end of each segment; asked by the uplink."""
+
+    url: str = ""
+    """The authority, as `http://` or `https://`; empty: no timestamps. Needs `uplink.url`."""
+    ca: Path | None = None
+    """Root certificates that the authority must descend from, PEM."""
+    timeout_s: Seconds = 30
+    """Time for one timestamp."""
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -203,6 +249,8 @@ class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     keys: Keys = field(default_factory=Keys)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     uplink: Uplink = field(default_factory=Uplink)
+    witness: Witness = field(default_factory=Witness)
+    timestamp: Timestamp = field(default_factory=Timestamp)
     http: Http = field(default_factory=Http)
 
 
@@ -219,6 +267,8 @@ def load_gateway(path: Path, overrides: Sequence[str] = ()) -> GatewayConfig:
     config = settings.load(path, GatewayConfig, overrides)
     _check_mqtt(config.mqtt, path)
     _check_uplink(config.uplink, path)
+    _check_witnesses(config, path)
+    _check_timestamp(config, path)
     settings.require_loopback(config.http.listen, f"{path}: http.listen")
     if config.store.reserve_mb >= config.store.limit_mb:
         raise OperatorError(
@@ -259,3 +309,40 @@ def _check_uplink(uplink: Uplink, path: Path) -> None:
         if not getattr(uplink, name):
             what = f"{path}: uplink.{name} is missing, but uplink.url is set"
             raise OperatorError(what, f"Set uplink.{name}, or empty uplink.url to work without a service")
+
+
+def _check_witnesses(config: GatewayConfig, path: Path) -> None:
+    """Refuse witnesses that could not be asked, or a quorum that could never be."""
+    uplink, quorum = config.uplink, config.witness.quorum
+    if len(uplink.witnesses) > MAX_WITNESSES or (uplink.witnesses and not uplink.url):
+        what = f"{path}: uplink.witnesses has {len(uplink.witnesses)} tables"
+        raise OperatorError(what, f"Set uplink.url too, and at most {MAX_WITNESSES} further witnesses")
+    for each in uplink.witnesses:
+        if not each.url.startswith(("https://", *_LOOPBACK)):
+            what = f"{path}: uplink.witnesses.url is {each.url!r}, expected https://…"
+            raise OperatorError(what, "Use its https address; http:// only reaches 127.0.0.1")
+        if (each.certificate is None) != (each.certificate_key is None):
+            what = f"{path}: uplink.witnesses of {each.url} has certificate or certificate_key alone"
+            raise OperatorError(what, "Set both, or neither to show the certificate of uplink")
+    names = [key.partition("+")[0] for key in (uplink.witness, *(each.key for each in uplink.witnesses))]
+    if len(set(names)) != len(names):
+        raise OperatorError(f"{path}: two witnesses have one name: {names}", "Each has a name of its own")
+    if uplink.url and quorum > len(names):
+        what = f"{path}: witness.quorum is {quorum}, but there are {len(names)} witnesses"
+        raise OperatorError(what, "Lower it, or add [[uplink.witnesses]]")
+
+
+def _check_timestamp(config: GatewayConfig, path: Path) -> None:
+    """Refuse an authority that could not be asked, or whose answers could not be checked."""
+    timestamp = config.timestamp
+    if not timestamp.url:
+        return
+    if not timestamp.url.startswith(("http://", "https://")):
+        what = f"{path}: timestamp.url is {timestamp.url!r}, expected http://… or https://…"
+        raise OperatorError(what, "Use the address that the authority names for RFC 3161 requests")
+    if timestamp.ca is None:
+        what = f"{path}: timestamp.ca is missing, but timestamp.url is set"
+        raise OperatorError(what, "Set timestamp.ca to the authority's root certificate, PEM")
+    if not config.uplink.url:
+        what = f"{path}: timestamp.url is set, but uplink.url is not"
+        raise OperatorError(what, "Set uplink.url, or empty timestamp.url: the uplink asks for timestamps")

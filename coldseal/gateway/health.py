@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 from coldseal.core.log.record import parse_entry
 from coldseal.errors import UnavailableError
 from coldseal.gateway.clock import render_status
+from coldseal.gateway.store.pruned import PrunedError
 from coldseal.gateway.uplink.receipts import Receipts, UplinkStatus
+from coldseal.gateway.uplink.stamped import TimestampGauges
 from coldseal.identity.peer import read_peer
 from coldseal.observe import events
 from coldseal.observe.health import Health, Views
@@ -27,11 +29,15 @@ if TYPE_CHECKING:
     from coldseal.gateway.store.journal import Journal
     from coldseal.gateway.store.log import Log as EntryLog
     from coldseal.gateway.tally import Tally
+    from coldseal.gateway.uplink.cosignatures import WitnessStatus
     from coldseal.observe.health import Progress
     from coldseal.observe.metrics import GatewayMetrics
 
 SHOWN_SILENT: Final = 20
 """Silent sensors named in one status answer: the longest silent ones."""
+
+REMEMBERED: Final = 8
+"""Entries whose time is remembered, so that none is read each second."""
 
 WARN_DAYS: Final = 3
 """A certificate that ends within so many days is warned of."""
@@ -74,9 +80,16 @@ class Instruments:
         self._receipts: Receipts | None = None
         self._uplink = UplinkStatus()
         self._clock_state = clock.status().state
-        self._accepted_ms: tuple[int, int] = (-1, 0)
+        self._witnessed = 0
+        self._witnesses: Mapping[str, WitnessStatus] = {}
+        self._evidence: Mapping[str, int] = {}
+        self._accepted_ms: dict[int, int] = {}
+        self._is_overdue = False
         self._warned_day = -1
         self._was_full = False
+        self._timestamps: TimestampGauges | None = None
+        if config.timestamp.url:
+            self._timestamps = TimestampGauges(metrics, config.gateway.data, store_key, self._accepted_at)
         metrics.store_limit_bytes.set(config.store.limit_mb * _MIB)
 
     def views(self) -> Views:
@@ -112,11 +125,14 @@ class Instruments:
         metrics.published_entries.set(self._uplink.published)
         metrics.backlog_entries.set(backlog)
         metrics.backlog_bytes.set(used * backlog // size if size else 0)
-        metrics.backlog_seconds.set(self._backlog_s(now.t_ms))
+        metrics.backlog_seconds.set(self._age_s(self._uplink.published, now.t_ms))
         metrics.checkpoint_age_seconds.set(self._journal.checkpoint_age_s(now))
         metrics.uplink_up.set(bool(self._config.uplink.url) and not self._uplink.failures)
         if self._uplink.receipt_ms:
             metrics.receipt_age_seconds.set(max(0, now.t_ms - self._uplink.receipt_ms) / 1000)
+        self._watch_witnesses(size, now.t_ms)
+        if self._timestamps is not None:
+            self._timestamps.refresh(now.t_ms)
         self._watch_clock()
         self._watch_certificates(now.t_ms)
         self._watch_room(used)
@@ -130,10 +146,13 @@ class Instruments:
             "size": size,
             "published": uplink.published,
             "backlog": size - uplink.published,
-            "backlog_s": self._backlog_s(now.t_ms),
+            "backlog_s": self._age_s(uplink.published, now.t_ms),
             "receipt_age_s": (now.t_ms - uplink.receipt_ms) / 1000 if uplink.receipt_ms else None,
             "checkpoint_age_s": self._journal.checkpoint_age_s(now),
+            "unwitnessed": size - self._witnessed,
+            "unwitnessed_s": self._age_s(self._witnessed, now.t_ms),
             "uplink": self._describe_uplink(),
+            "witnesses": {name: each.describe() for name, each in self._witnesses.items()},
             "store_bytes": self._log.used_bytes(),
             "store_limit_bytes": config.store.limit_mb * _MIB,
             "sensors": len(self._tally.last_heard),
@@ -157,6 +176,10 @@ class Instruments:
             if self._receipts is None:
                 self._receipts = Receipts(self._config.gateway.data, self._key, readonly=True)
             self._uplink = self._receipts.status()
+            cosignatures = self._receipts.cosignatures
+            self._witnessed = cosignatures.witnessed(self._config.witness.quorum)
+            self._witnesses = self._configured(cosignatures.statuses())
+            self._evidence = cosignatures.evidence_counts()
         except UnavailableError:  # not made yet, or being made anew: what was read last still stands
             return
         for cause, count in self._uplink.failed.items():
@@ -169,17 +192,26 @@ class Instruments:
                 max(0, self._uplink.receipt_ms - accepted) / 1000, delivered
             )
 
-    def _backlog_s(self, now_ms: int) -> float:
-        """Give the age of the oldest entry without receipt, in seconds."""
-        published = self._uplink.published
-        return max(0, now_ms - self._accepted_at(published)) / 1000 if published < self._log.size else 0.0
+    def _configured(self, found: Mapping[str, WitnessStatus]) -> Mapping[str, WitnessStatus]:
+        """Leave out witnesses that are not asked any more; each is named by name and key id."""
+        keys = [each.key for each in self._config.uplink.witnesses]
+        return {name: each for name, each in found.items() if any(k.startswith(f"{name}+") for k in keys)}
+
+    def _age_s(self, size: int, now_ms: int) -> float:
+        """Give the age of the oldest entry that is not below ``size``, in seconds; 0 if there is none."""
+        return max(0, now_ms - self._accepted_at(size)) / 1000 if size < self._log.size else 0.0
 
     def _accepted_at(self, seq: int) -> int:
-        """Give when an entry was accepted, UTC milliseconds; the same one is asked for often."""
-        if self._accepted_ms[0] != seq:
-            (raw,) = self._log.reader.read(seq, max_entries=1)
-            self._accepted_ms = seq, _milliseconds(parse_entry(raw).t)
-        return self._accepted_ms[1]
+        """Give when an entry was accepted, UTC milliseconds; the same two are asked for often."""
+        if seq not in self._accepted_ms:
+            try:
+                (raw,) = self._log.reader.read(seq, max_entries=1)
+            except PrunedError as error:  # its receipt was lost since: it is at least as old as the pruning
+                return self._accepted_at(error.pruned.seq)
+            if len(self._accepted_ms) >= REMEMBERED:
+                self._accepted_ms.clear()
+            self._accepted_ms[seq] = _milliseconds(parse_entry(raw).t)
+        return self._accepted_ms[seq]
 
     def _describe_uplink(self) -> str:
         """Say how delivery stands."""
@@ -194,6 +226,23 @@ class Instruments:
         ages = {name: (now_ms - at) / 1000 for name, at in self._tally.last_heard.items()}
         silent = sorted((name for name in ages if ages[name] > limit_s), key=lambda name: -ages[name])
         return {name: ages[name] for name in silent[:SHOWN_SILENT]}
+
+    def _watch_witnesses(self, size: int, now_ms: int) -> None:
+        """Show what no quorum has cosigned, and say once when that lasts too long, and once when it ends."""
+        entries, quorum = size - self._witnessed, self._config.witness.quorum
+        seconds = self._age_s(self._witnessed, now_ms)
+        self._metrics.unwitnessed_entries.set(entries)
+        self._metrics.unwitnessed_seconds.set(seconds)
+        for name, each in self._witnesses.items():
+            self._metrics.witness_up.labels(name).set(not each.failures)
+        for verdict, count in self._evidence.items():
+            self._metrics.witness_evidence.labels(verdict).set(count)
+        is_overdue = bool(self._config.uplink.url) and seconds > self._config.witness.overdue_after_s
+        if is_overdue and not self._is_overdue:
+            _log.emit(events.WITNESS_OVERDUE, entries=entries, seconds=round(seconds), quorum=quorum)
+        elif self._is_overdue and not is_overdue:
+            _log.emit(events.WITNESS_CAUGHT_UP, entries=entries, quorum=quorum)
+        self._is_overdue = is_overdue
 
     def _watch_clock(self) -> None:
         """Show the clock, and say when the trust in it changes."""

@@ -227,7 +227,7 @@ async def test_a_fault_of_the_listener_ends_the_program_and_leaves_the_log_whole
     assert isinstance(caught.value.exceptions[0], OperatorError)
     async with running(config_file):
         pass
-    assert [entry.kind for entry in entries_of(config_file)] == ["genesis", "boot", "shutdown"]
+    assert [entry.kind for entry in entries_of(config_file)] == ["genesis", "boot", "gap", "shutdown"]
 
 
 def test_the_program_ends_in_order_on_sigterm(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

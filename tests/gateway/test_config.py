@@ -73,6 +73,9 @@ def test_grants_are_read_as_they_stand(tmp_path: Path) -> None:
         (["gateway.site=a/b"], ["gateway.site is 'a/b'"]),
         (["mqtt.max_conections=1"], ["mqtt.max_conections", "'max_connections'"]),
         (["mqtt.receive_maximum=0"], ["mqtt.receive_maximum is 0", ">= 1"]),
+        (["timestamp.url=tsa.example"], ["timestamp.url is 'tsa.example'", "http://"]),
+        (["timestamp.url=http://tsa.example"], ["timestamp.ca is missing"]),
+        (["timestamp.url=http://tsa.example", "timestamp.ca=root.pem"], ["uplink.url is not"]),
         (["uplink.timeout_s=0"], ["uplink.timeout_s is 0", "> 0"]),
     ],
 )

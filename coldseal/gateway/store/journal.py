@@ -1,8 +1,8 @@
-"""The log's one writer: seals groups onto the tip of the chain, then makes them durable, in that order.
+"""The log's one writer: has groups sealed onto the tip of the chain, and makes them durable, in that order.
 
 Promise: when :meth:`Journal.commit` returns, a group is signed, chained and on disk; when it raises,
-neither it nor any sealed behind it is, and the chain stands where the disk does. The next group may be
-sealed while one commits. Checkpoints and segment ends that fall due are part of a group. Answers nobody.
+neither it nor any handed over behind it is, and the chain stands where the disk does. Groups may be handed
+over while one commits. Checkpoints and segment ends that fall due are part of a group. Answers nobody.
 """
 
 from __future__ import annotations
@@ -12,46 +12,67 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from coldseal.core.log import canonical
+from coldseal.core.log.record import parse_entry
 from coldseal.errors import UnavailableError
 from coldseal.gateway.clock import render_time
+from coldseal.gateway.store.clockwatch import ClockWatch, moment_of
+from coldseal.gateway.store.drafts import Draft
 from coldseal.gateway.store.log import Group
-from coldseal.gateway.store.sealing import Draft
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from asyncio import Future
+    from collections.abc import Callable, Mapping, Sequence
 
-    from coldseal.core.log.record import Chain
     from coldseal.gateway.clock import Clock, Stamp
+    from coldseal.gateway.store.clockwatch import Moment
     from coldseal.gateway.store.log import Log as EntryLog
-    from coldseal.gateway.store.sealing import Sealer
+    from coldseal.gateway.store.sealing import Entries, Keys, Sealer
 
 DAY_MS: Final = 86_400_000
+SETTINGS: Final = frozenset({"genesis", "key", "config"})
+"""Kinds of entries that say what the log is; they are kept at hand."""
 
 _log = Log("gateway.journal")
 
 
-class Sealed(msgspec.Struct, frozen=True):
-    """A group that is sealed and not on disk yet.
+class Handed(msgspec.Struct, frozen=True):
+    """A group that was handed over to be sealed, and is not on disk yet.
 
     Args:
-        group: what is to be committed.
-        attempt: which run of the chain it was sealed in: a failed commit begins a new one.
+        entries: what it becomes; None where there is nothing to commit.
+        attempt: which run of the chain it belongs to: a failed commit begins a new one.
         is_own: it may use the reserved space.
+        has_checkpoint: a checkpoint is made over it.
+        snapshot: the projection of all entries up to it, where it is written down.
         ends: why the segment ends with it, ``entries`` or ``day``; empty if it goes on.
-        t_ms: when it was sealed, UTC milliseconds.
+        t_ms: when it was handed over, UTC milliseconds.
+        moment: what its last entry says of the clock.
+        added: places of the `clock` entries in it that nobody handed over.
+        settings: places of the entries in it that say what the log is.
     """
 
-    group: Group | None
+    entries: Future[Entries | None] | None
     attempt: int
     is_own: bool
-    ends: str
-    t_ms: int
+    has_checkpoint: bool = False
+    snapshot: bytes | None = None
+    ends: str = ""
+    t_ms: int = 0
+    moment: Moment | None = None
+    added: tuple[int, ...] = ()
+    settings: tuple[int, ...] = ()
+
+    def sealed(self) -> list[bytes]:
+        """Give the entries that its drafts became, in their order; once it is committed."""
+        found = None if self.entries is None else self.entries.result()
+        entries = [] if found is None else found.entries
+        return [raw for place, raw in enumerate(entries) if place not in self.added]
 
 
 class Journal:
-    """Seals and commits; one caller seals at a time, and one commits, in the same order.
+    """Has groups sealed and commits them, in the order in which they were handed over.
 
     Args:
         log: where entries are stored.
@@ -81,8 +102,9 @@ class Journal:
         self._fixed_at_ms = clock.now().mono_ms
         self._stamp: Stamp | None = None
         self._moment = "", b""
-        self._tip: Chain
-        self._fixed = self._first = self._day = 0
+        self._durable = _last_moment(log)
+        self._watch = ClockWatch(self._durable)
+        self._size = self._fixed = self._first = self._day = 0
         self._begin_attempt()
 
     @property
@@ -99,92 +121,149 @@ class Journal:
         if stamp is not self._stamp:
             self._stamp = stamp
             self._moment = render_time(stamp.t_ms), self._clock.tq_bytes(stamp)
-        return Draft(kind, *self._moment, src, data)
+            self._watch.look(stamp, self._moment[1])
+        t, tq = self._moment
+        return Draft(kind, t, tq, src, data)
 
-    async def seal(
+    def hand_over(
         self,
         drafts: Sequence[Draft],
         snapshot: Callable[[], bytes],
         *,
         is_own: bool = False,
         is_fixed: bool = False,
-    ) -> Sealed:
-        """Seal drafts in order onto the tip of the chain.
+        is_bare: bool = False,
+    ) -> Handed:
+        """Hand drafts over to be sealed in order, behind all that was handed over before.
 
         Args:
             drafts: what to seal; may be empty, then only what is due is made.
-            snapshot: writes down the projection of all entries up to these; asked when its turn has come.
+            snapshot: writes down the projection of all entries up to these; asked at once, if at all.
             is_own: entries of the log's own, which may use the reserved space.
             is_fixed: a checkpoint is made over them, whether due or not.
-
-        Raises:
-            UnavailableError: a commit failed meanwhile; these drafts are not sealed.
+            is_bare: nothing is sealed with them: neither the end of a segment nor a word on the clock.
         """
-        attempt, now = self._attempt, self._clock.now()
-        entries, chain = await self._sealer.seal(self._tip, drafts)
-        ends = self._ending(chain.size, now)
+        now = self._clock.now()
+        added: tuple[int, ...] = ()
+        ends = "" if is_bare else self._ending(self._size + len(drafts), now)
+        if not is_bare:
+            drafts, added = self._explained(drafts, now, is_last=bool(ends))
+        size = self._size + len(drafts)
         if ends:
-            data: dict[str, canonical.Value] = {"first": self._first, "last": chain.size, "reason": ends}
-            last = self.draft("segment", canonical.encode(data), now)
-            (closing,), chain = await self._sealer.seal(chain, [last])
-            entries.append(closing)
-        if attempt != self._attempt:
-            raise UnavailableError("the log", "the group before this one could not be written")
-        self._tip = chain
-        has_checkpoint = chain.size > self._fixed and (
-            is_fixed or bool(ends) or self._is_due(chain.size, now)
-        )
-        has_snapshot = is_fixed or chain.size - self._snapshot_size >= self._snapshot_entries
-        if not entries and not has_checkpoint:
-            return Sealed(None, attempt, is_own, "", now.t_ms)
+            data: dict[str, canonical.Value] = {"first": self._first, "last": size, "reason": ends}
+            drafts = [*drafts, self.draft("segment", canonical.encode(data), now)]
+            size += 1
+        has_checkpoint = size > self._fixed and (is_fixed or bool(ends) or self._is_due(size, now))
+        if not drafts and not has_checkpoint:
+            return Handed(None, self._attempt, is_own)
+        entries = self._sealer.seal(drafts)
+        self._size = size
         if has_checkpoint:
-            self._fixed, self._fixed_at_ms = chain.size, now.mono_ms
-        if has_snapshot:
-            self._snapshot_size = chain.size
+            self._fixed, self._fixed_at_ms = size, now.mono_ms
+        taken = None
+        if is_fixed or size - self._snapshot_size >= self._snapshot_entries:
+            self._snapshot_size, taken = size, snapshot()
         if ends:
-            self._first, self._day = chain.size, now.t_ms // DAY_MS
-        note = self._sealer.checkpoint(chain) if has_checkpoint else None
-        group = Group(
-            entries=entries, chain=chain, checkpoint=note, snapshot=snapshot() if has_snapshot else None
-        )
-        return Sealed(group, attempt, is_own, ends, now.t_ms)
+            self._first, self._day = size, now.t_ms // DAY_MS
+        return Handed(
+            entries, self._attempt, is_own, has_checkpoint, taken, ends, now.t_ms, self._watch.sealed, added,
+            tuple(place for place, draft in enumerate(drafts) if draft.kind in SETTINGS),
+        )  # fmt: skip
 
-    async def commit(self, sealed: Sealed) -> None:
-        """Make a sealed group durable, and end the segment behind it if that is due.
+    async def commit(self, handed: Handed) -> None:
+        """Make a group durable once it is sealed, and end the segment behind it if that is due.
 
         Raises:
-            UnavailableError: nothing of it was written; everything sealed since is void.
+            UnavailableError: nothing of it was written; everything handed over since is void.
         """
-        if sealed.attempt != self._attempt:
+        if handed.attempt != self._attempt:
             raise UnavailableError("the log", "the group before this one could not be written")
-        if sealed.group is None:
+        if handed.entries is None:
             return
         try:
-            await self._log.commit(sealed.group, is_own=sealed.is_own)
+            await self._commit(handed, await handed.entries)
         except BaseException:
             self._attempt += 1
             self._begin_attempt()
             raise
-        if sealed.ends:
-            await self._roll(sealed)
+        self._durable = handed.moment
+        if handed.ends:
+            await self._roll(handed)
 
-    async def append(self, drafts: Sequence[Draft], snapshot: Callable[[], bytes]) -> None:
-        """Seal and commit entries of the log's own, with a checkpoint over them."""
-        await self.commit(await self.seal(drafts, snapshot, is_own=True, is_fixed=True))
+    async def _commit(self, handed: Handed, sealed: Entries | None) -> None:
+        """Write a group, with its checkpoint."""
+        if sealed is None:
+            raise UnavailableError("the log", "the chain was begun anew meanwhile")
+        entries, chain = sealed
+        chain.kid = self._sealer.kid
+        note = self._sealer.checkpoint(chain) if handed.has_checkpoint else None
+        settings = [entries[place] for place in handed.settings]
+        group = Group(
+            entries=entries, chain=chain, checkpoint=note, snapshot=handed.snapshot, settings=settings
+        )
+        await self._log.commit(group, is_own=handed.is_own)
 
-    async def _roll(self, sealed: Sealed) -> None:
+    async def append(self, drafts: Sequence[Draft], snapshot: Callable[[], bytes]) -> list[bytes]:
+        """Seal and commit entries of the log's own, with a checkpoint over them; gives the entries."""
+        handed = self.hand_over(drafts, snapshot, is_own=True, is_fixed=True)
+        await self.commit(handed)
+        return handed.sealed()
+
+    async def change_keys(
+        self, data: Callable[[int], Mapping[str, canonical.Value]], keys: Keys, snapshot: Callable[[], bytes]
+    ) -> None:
+        """Seal a change of keys and use the new ones behind it; nothing else may be under way.
+
+        Args:
+            data: given the seq of the `key` entry, what it says.
+            keys: all keys as they are from then on.
+            snapshot: as for :meth:`hand_over`.
+
+        Raises:
+            UnavailableError: nothing was written; the keys are as they were.
+        """
+        # the process beside opens its key by name: until `renew`, it seals nothing
+        await self.commit(self.hand_over([], snapshot, is_own=True))  # what is due, goes before
+        draft = self.draft("key", canonical.encode(data(self._size)), self._clock.now())
+        handed = self.hand_over([draft], snapshot, is_own=True, is_fixed=True, is_bare=True)
+        before = self._sealer.change(keys)
+        try:
+            await self.commit(handed)
+        except BaseException:
+            self._sealer.change(before)
+            raise
+
+    def renew(self) -> None:
+        """Say that the key files are those in use: from now on whoever seals beside may open them."""
+        self._sealer.renew()
+
+    async def _roll(self, handed: Handed) -> None:
         """Begin the next segment; where that cannot be done now, a later group ends this one again."""
         first, last = self._log.segment_first, self._log.size - 1
         try:
-            await self._log.roll(sealed.t_ms)
+            await self._log.roll(handed.t_ms)
         except UnavailableError:
             self._first, self._day = self._log.segment_first, self._log.segment_day
             return
-        _log.emit(events.SEGMENT_CLOSED, first=first, last=last, reason=sealed.ends)
+        _log.emit(events.SEGMENT_CLOSED, first=first, last=last, reason=handed.ends)
+
+    def _explained(
+        self, drafts: Sequence[Draft], now: Stamp, *, is_last: bool
+    ) -> tuple[Sequence[Draft], tuple[int, ...]]:
+        """Have a `clock` entry put in wherever wall time stepped or the trust in it changed.
+
+        Nothing to seal is the occasion to look at the clock itself.
+        """
+        if drafts and self._watch.lets_pass(now):
+            return drafts, ()
+        probe = self.draft("clock", b"{}", now) if is_last or not drafts else None
+        return self._watch.explain(drafts, probe)
 
     def _begin_attempt(self) -> None:
         """Put the tip back to where the disk is."""
-        self._tip = self._log.chain
+        self._watch.put_back(self._durable)
+        self._sealer.begin(self._log.chain)
+        self._size = self._log.size
         self._fixed = self._log.checkpoint_size
         self._first, self._day = self._log.segment_first, self._log.segment_day
 
@@ -202,3 +281,11 @@ class Journal:
         if count >= self._log.segment_entries:
             return "entries"
         return "day" if count and now.t_ms // DAY_MS != self._day else ""
+
+
+def _last_moment(log: EntryLog) -> Moment | None:
+    """Give what the log's last entry says of the clock."""
+    for raw in log.reader.read(log.size - 1, max_entries=1) if log.size else ():
+        entry = parse_entry(raw)
+        return moment_of(entry.t, entry.tq)
+    return None

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from coldseal.core.log.record import frame
 from coldseal.errors import ColdsealError, TrustError, UnavailableError
 from coldseal.gateway.store.database import PAGE_BYTES, DatabaseError, StoreFullError, translated
 from coldseal.gateway.store.head import Head
-from coldseal.gateway.store.opening import CHAIN, DAY, SNAPSHOT, chain_state, open_store
+from coldseal.gateway.store.opening import CHAIN, DAY, SETTINGS, SNAPSHOT, chain_state, open_store
 from coldseal.gateway.store.reader import TILE_LEVEL
 from coldseal.gateway.store.segments import (
     ENDED,
@@ -64,12 +65,14 @@ class Group:
         chain: the chain behind them.
         checkpoint: a signed checkpoint over all entries up to here.
         snapshot: the owner's projection of all entries up to here; a start replays only later ones.
+        settings: those of the entries that say what the log is: its genesis, keys and configuration.
     """
 
     entries: Sequence[bytes]
     chain: Chain
     checkpoint: bytes | None = None
     snapshot: bytes | None = None
+    settings: Sequence[bytes] = ()
 
 
 class Log:
@@ -91,6 +94,7 @@ class Log:
         self._chain = opened.chain
         self._chain_written = opened.state[CHAIN].size
         self._snapshot = opened.state.get(SNAPSHOT)
+        self._settings = opened.state[SETTINGS].value if SETTINGS in opened.state else b""
         self._day = int(opened.state[DAY].value)
         self._space = Space(directory, limits)
         self._space.recount(self._segment.path, self._segment.wal)
@@ -160,6 +164,11 @@ class Log:
     def used_bytes(self) -> int:
         """Give the size of the log's directory."""
         return self._space.used()
+
+    def make_room(self) -> None:
+        """Let go of files that were replaced, and count anew what the directory takes up."""
+        self.reader.close()
+        self._space.recount(self._segment.path, self._segment.wal)
 
     async def commit(self, group: Group, *, is_own: bool = False) -> None:
         """Make a group durable.
@@ -243,6 +252,8 @@ class Log:
         state = {}
         if group.snapshot is not None:
             state[SNAPSHOT] = State(after, group.snapshot)
+        if group.settings:
+            state[SETTINGS] = State(after, self._settings + frame(group.settings))
         if state or self._chain_written == 0 or after - self._chain_written >= self._limits.state_entries:
             state[CHAIN] = chain_state(chain)
         return Addition(before, group.entries, after, group.checkpoint, _new_tiles(before, chain), state)
@@ -258,6 +269,8 @@ class Log:
         self._chain = chain
         if CHAIN in addition.state:
             self._chain_written = addition.size
+        if SETTINGS in addition.state:
+            self._settings = addition.state[SETTINGS].value
         if addition.checkpoint is not None:
             self.checkpoint_size = addition.size
         try:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK_NAME = "lock"
-CHAIN, SNAPSHOT, DAY = "chain", "snapshot", "day"
+CHAIN, SNAPSHOT, DAY, SETTINGS = "chain", "snapshot", "day", "settings"
 """Names of what a segment's table `state` holds."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coldseal.core.log.canonical import MAX_INTEGER
@@ -18,6 +19,7 @@ from coldseal.core.log.record import parse_frames
 from coldseal.errors import InputError, UnavailableError
 from coldseal.gateway.store.database import StoreDamagedError, fetch, open_database, translated
 from coldseal.gateway.store.head import HeadFile
+from coldseal.gateway.store.pruned import Pruned, PrunedError, read_leaves, read_pruned
 from coldseal.gateway.store.segments import is_settled, list_segments, segment_path
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ class LogReader:
 
         Raises:
             StoreDamagedError: an entry in the midst is missing, or a page is damaged.
+            PrunedError: an entry is in an archive.
             UnavailableError: the store cannot be read now.
         """
         size = self.size()  # before the look: what is committed meanwhile is not missed
@@ -145,6 +148,25 @@ class LogReader:
             found += [StoredCheckpoint(*row) for row in rows]
         return found
 
+    def settings(self) -> list[bytes]:
+        """Give the entries that say what the log is, in order: its genesis, keys and configuration.
+
+        Raises:
+            UnavailableError, TrustError: the log cannot be read.
+        """
+        starts = self._starts()
+        query = "SELECT value FROM state WHERE name = 'settings'"
+        found = self._fetch(starts[-1], query) if starts else []
+        return parse_frames(found[0][0]) if found else []
+
+    def segment_ends(self) -> list[int]:
+        """Give the sizes that the log had when each of its segments ended, rising.
+
+        Raises:
+            UnavailableError: there is no log yet.
+        """
+        return self._starts()[1:]
+
     def nodes(self, level: int, index: int) -> bytes:
         """Give the hash over the complete subtree [index << level, (index + 1) << level); it is a `Nodes`.
 
@@ -172,6 +194,24 @@ class LogReader:
                 end += 1 << level
         return CompactRange.from_hashes(size, hashes).root()
 
+    def closed_segments(self) -> list[tuple[int, int, Pruned | None]]:
+        """Give the segments that have ended: first seq, the seq behind the last, and whether it is pruned.
+
+        Raises:
+            UnavailableError, StoreDamagedError: the store cannot be read.
+        """
+        starts = self._starts()
+        return [(first, end, self._pruned(first)) for first, end in pairwise(starts)]
+
+    def snapshot_size(self) -> int:
+        """Give the number of entries that a start does not read again; 0 if it reads all.
+
+        Raises:
+            UnavailableError, StoreDamagedError: the store cannot be read.
+        """
+        found = self._fetch(self._starts()[-1], "SELECT size FROM state WHERE name = 'snapshot'")
+        return int(found[0][0]) if found else 0
+
     def close(self) -> None:
         """Close every file; another question opens what it needs again."""
         for connection in self._connections.values():
@@ -197,9 +237,27 @@ class LogReader:
                 return node_hash(self._node(level - 1, 2 * index), self._node(level - 1, 2 * index + 1))
         tree = CompactRange()
         while tree.size < end - first:
-            for entry in self.read(first + tree.size, max_entries=end - first - tree.size):
-                tree.append(leaf_hash(entry))
+            for leaf in self._leaves(first + tree.size, end - first - tree.size):
+                tree.append(leaf)
         return tree.root()
+
+    def _leaves(self, first: int, count: int) -> list[bytes]:
+        """Give leaf hashes, at least one and at most `count`; those of pruned entries are still here."""
+        try:
+            return [leaf_hash(entry) for entry in self.read(first, max_entries=count)]
+        except PrunedError:  # the pruned segments are the first ones: this entry is in one
+            starts = self._starts()
+            start = starts[bisect_right(starts, first) - 1]
+            with translated(str(self._directory)):
+                found = read_leaves(self._open(start), first, count)
+            if not found:
+                raise StoreDamagedError("the log", "its leaf hash is missing", first) from None
+            return found
+
+    def _pruned(self, start: int) -> Pruned | None:
+        """Give what a segment says of its being pruned; None if it is whole."""
+        with translated(str(self._directory)):
+            return read_pruned(self._open(start))
 
     def _groups(self, at: int) -> Generator[tuple[int, int, bytes], None, None]:
         """Give the groups from the one that holds seq `at` on, across segments."""
@@ -208,6 +266,7 @@ class LogReader:
             with translated(str(self._directory)), closing(self._open(start).cursor()) as cursor:
                 for first, count, frames in cursor.execute(_FROM, (at,)):
                     if first > at:
+                        self._require_whole(start, at)
                         raise StoreDamagedError(str(self._directory), f"the next one is {first}", at)
                     if first + count > end:
                         raise StoreDamagedError(str(self._directory), "two segments hold entries", end)
@@ -216,7 +275,15 @@ class LogReader:
                     yield first, count, frames
                     at = first + count
             if at == before:
+                if end < MAX_INTEGER:
+                    self._require_whole(start, at)
                 return
+
+    def _require_whole(self, start: int, seq: int) -> None:
+        """Say where an entry is, if its segment was pruned."""
+        found = self._pruned(start)
+        if found is not None:
+            raise PrunedError(seq, found)
 
     def _fetch(self, start: int, query: str, *values: int) -> list[tuple[Any, ...]]:
         """Give the rows of a query on one segment."""

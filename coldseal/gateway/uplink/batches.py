@@ -24,12 +24,14 @@ class Outgoing(NamedTuple):
     Attributes:
         first: seq of its first entry.
         checkpoint: where it ends.
+        note: that checkpoint, signed.
         body: as it goes over the wire.
         log_size: entries that the log had when it was made.
     """
 
     first: int
     checkpoint: Checkpoint
+    note: bytes
     body: bytes
     log_size: int
 
@@ -62,7 +64,8 @@ class Batches:
         except UnavailableError:
             return None
         checkpoint = parse_checkpoint_text(parse_note(target.note).text)
-        return Outgoing(delivery.cursor, checkpoint, encode_batch(target.note, delivery.cursor, frames), size)
+        body = encode_batch(target.note, delivery.cursor, frames)
+        return Outgoing(delivery.cursor, checkpoint, target.note, body, size)
 
     def _read(
         self, delivery: Delivery, target: StoredCheckpoint, nearest: StoredCheckpoint

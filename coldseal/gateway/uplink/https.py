@@ -92,7 +92,7 @@ class Channel:
             async with self._session.post(
                 self._url, data=_parts(body, left), headers=headers, allow_redirects=False
             ) as response:
-                found = await _read(response)
+                found = await read_answer(response)
                 answer = parse_answer(response.status, found)
         except TimeoutError as fault:
             return Unavailable(Kind.TIMEOUT, str(fault) or "no answer in time")
@@ -111,7 +111,7 @@ async def _parts(body: bytes, left: asyncio.Event) -> AsyncIterator[memoryview]:
     left.set()
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def read_answer(response: aiohttp.ClientResponse) -> bytes:
     """Read an answer, and no more than an answer may have.
 
     Raises:

@@ -10,21 +10,22 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import uvloop
 
-from coldseal.core.log.checkpoint import Algorithm, VerifierKey, parse_vkey
 from coldseal.core.log.delivery.sender import RetryPolicy, Terms
-from coldseal.errors import ColdsealError, InputError, OperatorError
+from coldseal.errors import ColdsealError, OperatorError
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.uplink.https import Channel
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.runner import Bell, Uplink
+from coldseal.gateway.uplink.timestamps import stamp_segments
+from coldseal.gateway.uplink.witnesses import ask_witnesses, open_key
 from coldseal.identity.contexts import client_context
 from coldseal.observe import events
 from coldseal.observe.logs import Log, configure
@@ -65,56 +66,55 @@ async def run(config: GatewayConfig, told: BinaryIO) -> None:
     if uplink.certificate is None or uplink.key is None or uplink.ca is None:
         raise OperatorError("uplink is not configured", "Set uplink.url, certificate, key, ca and witness")
     retry = RetryPolicy(uplink.retry_initial_s, uplink.retry_max_s)
-    terms = Terms(parse_witness(uplink.witness), uplink.batch_entries, retry)
+    terms = Terms(open_key("uplink.witness", uplink.witness), uplink.batch_entries, retry)
     context = client_context(uplink.certificate, uplink.key, uplink.ca)
     data, key = config.gateway.data, read_symmetric_key(config.store.key, Path())
-    with closing(LogReader(data / LOG_FOLDER, key)) as reader, closing(Receipts(data, key)) as receipts:
+    quorum, chance = config.witness.quorum, random.SystemRandom().random
+    with (
+        closing(LogReader(data / LOG_FOLDER, key)) as reader,
+        closing(Receipts(data, key, quorum=quorum)) as receipts,
+    ):
         async with Channel(uplink.url, context, timeout_s=uplink.timeout_s) as channel:
-            bell = Bell()
+            bell, *bells = (Bell() for _ in range(1 + len(uplink.witnesses)))
             runner = Uplink(
                 reader,
                 receipts,
                 channel.post,
                 terms,
                 bell=bell,
-                chance=random.SystemRandom().random,
-                now_ms=lambda: time.time_ns() // 10**6,
+                chance=chance,
+                now_ms=_now_ms,
             )
             _log.emit(events.UPLINK_STARTED, url=uplink.url, published=runner.delivery.published)
-            await _deliver(runner, bell, told)
+            stamping = stamp_segments(config.timestamp, data, data / LOG_FOLDER, key)
+            asking = ask_witnesses(config, runner, reader, receipts, bells, chance=chance, now_ms=_now_ms)
+            await _deliver(runner, [bell, *bells], told, stamping, *asking)
 
 
-def parse_witness(text: str) -> VerifierKey:
-    """Read the witness's key from the configuration.
-
-    Raises:
-        OperatorError: it is none, or no cosigner's.
-    """
-    hint = "Set uplink.witness to the line that `coldseal service init` prints"
-    try:
-        key = parse_vkey(text)
-    except InputError as error:
-        raise OperatorError(f"uplink.witness: {error}", hint) from error
-    if key.algorithm != Algorithm.COSIGNATURE:
-        raise OperatorError(f"uplink.witness {text!r} is no cosigner's key", hint)
-    return key
+def _now_ms() -> int:
+    """Give wall time, Unix milliseconds."""
+    return time.time_ns() // 10**6
 
 
-async def _deliver(uplink: Uplink, bell: Bell, told: BinaryIO) -> None:
-    """Deliver, and ring the bell for each line, until there are no more."""
+async def _deliver(
+    uplink: Uplink, bells: Sequence[Bell], told: BinaryIO, *beside: Coroutine[None, None, None]
+) -> None:
+    """Deliver, do what goes on beside it, and ring the bells for each line, until there are no more."""
     lines = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(lines), told
     )
     try:
         async with asyncio.TaskGroup() as tasks:
-            delivering = tasks.create_task(uplink.run())
+            running = [tasks.create_task(each) for each in (uplink.run(), *beside)]
             while line := await lines.readline():
-                if line.strip() == RESUME:
-                    bell.nudge()
-                else:
-                    bell.grow()
-            delivering.cancel()
+                for bell in bells:
+                    if line.strip() == RESUME:
+                        bell.nudge()
+                    else:
+                        bell.grow()
+            for each in running:
+                each.cancel()
     finally:
         transport.close()
         await uplink.close()

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from coldseal.gateway.store.database import close_final, copy_wal, fetch, open_database, translated
+from coldseal.gateway.uplink.cosignatures import SCHEMA, Cosignatures
 from coldseal.signing.secrets import sync_directory
 
 NAME: Final = "uplink.db"
@@ -19,7 +20,7 @@ COPY_WAL_EVERY: Final = 256
 """Receipts after which the WAL is copied into the file."""
 
 _DRAFT: Final = ".new"
-_SCHEMA: Final = """
+_SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS receipts (
     size INTEGER PRIMARY KEY,
     cosigned_s INTEGER NOT NULL,
@@ -27,7 +28,7 @@ CREATE TABLE IF NOT EXISTS receipts (
     note BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS status (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL) STRICT;
-"""
+{SCHEMA}"""
 
 
 class StoredReceipt(msgspec.Struct, frozen=True):
@@ -73,10 +74,20 @@ class UplinkStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipts:
-    """The open file; used by one thread at a time."""
+    """The open file; used by one thread at a time.
 
-    def __init__(self, directory: Path, key: bytes, *, readonly: bool = False) -> None:
+    Attributes:
+        cosignatures: what further witnesses signed.
+    """
+
+    def __init__(self, directory: Path, key: bytes, *, readonly: bool = False, quorum: int = 1) -> None:
         """Open ``uplink.db`` in the gateway's data directory; the writer makes it.
+
+        Args:
+            directory: the data directory.
+            key: the store key.
+            readonly: for all but the writer.
+            quorum: for the writer: cosignatures on one checkpoint that make it witnessed.
 
         Raises:
             OperatorError: the key is not the file's.
@@ -86,7 +97,10 @@ class Receipts:
         if not readonly and not path.exists():
             _create(path, key)
         self._what = str(path)
-        self._connection = open_database(path, key, readonly=readonly)
+        self._connection = open_database(path, key, readonly=readonly, schema="" if readonly else _SCHEMA)
+        self.cosignatures = Cosignatures(self._what, self._connection, quorum)
+        if not readonly:
+            self.cosignatures.recount()
         self._kept = 0
 
     def close(self) -> None:
@@ -94,7 +108,7 @@ class Receipts:
         self._connection.close()
 
     def keep(self, receipt: StoredReceipt, status: UplinkStatus) -> None:
-        """Store a receipt and the state that follows from it; durable on return.
+        """Store a receipt, with the cosignatures that came before it, and the state; durable on return.
 
         Raises:
             UnavailableError: not stored, or unknown; asking the service again is harmless.
@@ -103,8 +117,14 @@ class Receipts:
             with self._connection:
                 self._connection.execute(
                     "INSERT INTO receipts VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    (receipt.size, receipt.cosigned_s, receipt.received_ms, receipt.note),
+                    (
+                        receipt.size,
+                        receipt.cosigned_s,
+                        receipt.received_ms,
+                        self.cosignatures.join(receipt.size, receipt.note),
+                    ),
                 )
+                self.cosignatures.count(receipt.size)
                 self._write_status(status)
             self._kept += 1
             if self._kept % COPY_WAL_EVERY == 0:

@@ -26,18 +26,16 @@ from coldseal.core.log.delivery.sender import (
     settle,
 )
 from coldseal.core.log.delivery.wire import Answer, Gap, Kind, Receipt, Stale, Unavailable
+from coldseal.errors import TrustError
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.uplink.batches import Batches, Outgoing
+from coldseal.gateway.uplink.cosignatures import UplinkEvidence
 from coldseal.gateway.uplink.receipts import Receipts, StoredReceipt, UplinkStatus
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
 POLL_S: Final = 1.0
 """Longest pause before the log is looked at again, if nobody says that it has grown."""
-BATCH_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of entries in one batch, unless a single checkpoint covers more."""
-
-_ANY_BYTES: Final = 2**62
 
 Result = TypeVar("Result")
 
@@ -159,7 +157,7 @@ class Uplink:
             UnavailableError: a receipt or the state cannot be written.
             TrustError: the log is damaged.
         """
-        await self._aside(self._receipts.note, self._status)
+        await self.aside(self._receipts.note, self._status)
         try:
             while True:
                 await self.step()
@@ -180,7 +178,7 @@ class Uplink:
 
     async def _deliver(self) -> None:
         """Send the next batch and do what follows from the answer; pause if there is none."""
-        batch = self._next or await self._aside(self._batches.next, self._delivery)
+        batch = self._next or await self.aside(self._batches.next, self._delivery)
         if batch is None:
             await self._bell.wait_growth(POLL_S)
             return
@@ -213,7 +211,7 @@ class Uplink:
         has nothing to do twice; should the one before fail, nobody looks at the answer to this one.
         """
         hoped = delivered(self._delivery, flight.batch.checkpoint.size)
-        self._next = await self._aside(self._batches.next, hoped)
+        self._next = await self.aside(self._batches.next, hoped)
         if self._next is not None and self._is_flowing:
             await flight.left.wait()
             if not flight.answer.done():
@@ -225,21 +223,37 @@ class Uplink:
             self._flight.answer.cancel()
         self._next = self._flight = None
 
-    async def _aside(self, work: Callable[..., Result], *arguments: object) -> Result:
+    async def aside(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Read or write in the one thread that uses log and receipts."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     async def _record(self, batch: Outgoing, answer: Answer, after: Delivery, step: Step) -> None:
         """Keep the receipt and the state on disk, and tell what a person should know."""
         status = self._describe(answer, after)
+        if step.alarm is not None:
+            await self.aside(self._keep_evidence, batch, answer, step.alarm)
         if step.receipt is None:
-            await self._aside(self._receipts.note, status)
+            await self.aside(self._receipts.note, status)
         else:
             cosigned_s = cosigned_at(parse_note(step.receipt.note), self._terms.witness)
             kept = StoredReceipt(step.receipt.size, cosigned_s, status.receipt_ms, step.receipt.note)
-            await self._aside(self._receipts.keep, kept, status)
+            await self.aside(self._receipts.keep, kept, status)
         before, self._status = self._status, status
         self._tell(batch, before, step)
+
+    def _keep_evidence(self, batch: Outgoing, answer: Answer, alarm: TrustError) -> None:
+        """Keep what contradicts the service's own receipts, or its refusal of what was sent."""
+        newest = self._receipts.newest()
+        found = UplinkEvidence(
+            t_ms=self._now_ms(),
+            witness="",
+            verdict=alarm.verdict,
+            size=batch.checkpoint.size,
+            detail=str(alarm),
+            note=answer.note if isinstance(answer, Receipt) else batch.note,
+            held=newest.note if newest else b"",
+        )
+        self._receipts.cosignatures.keep_evidence(found)
 
     def _describe(self, answer: Answer, after: Delivery) -> UplinkStatus:
         """Bring the state up to date."""

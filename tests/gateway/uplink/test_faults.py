@@ -295,9 +295,12 @@ async def test_a_service_restored_from_a_backup_is_alarmed_and_filled_again(
 
     async with site.running() as service, delivering(site, port_of(service.address)) as up:
         await up.published(91)
+        (kept,) = up.receipts.cosignatures.evidence()
 
     await verify_delivered(site, log)
     assert "uplink.rolled-back" in lines.getvalue()
+    assert (kept.verdict, kept.witness) == ("witness-rolled-back", "")
+    assert open_checkpoint(kept.held, [site.witness])[0].size == 61
 
 
 async def test_a_fork_is_held_and_never_sent_again(site: Site, log: SealedLog, lines: io.StringIO) -> None:
@@ -338,6 +341,9 @@ async def test_a_receipt_by_another_witness_is_held(site: Site, log: SealedLog) 
         async with delivering(site, port_of(service.address)) as up:
             await until(lambda: up.uplink.delivery.phase is Phase.HELD)
             assert up.uplink.delivery.published == 0
+            (kept,) = up.receipts.cosignatures.evidence()
+            assert open_checkpoint(kept.note, [honest])[0].size == 31
+            assert (kept.verdict, kept.held) == ("unknown-key", b"")
         site.witness = honest
         async with delivering(site, port_of(service.address)) as up:
             await up.published(31)

@@ -6,17 +6,24 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from coldseal.errors import UnavailableError
+from coldseal.core.log.checkpoint import parse_note
+from coldseal.errors import OperatorError, UnavailableError
+from coldseal.gateway.config import FurtherWitness, Uplink
 from coldseal.gateway.uplink import process as module
+from coldseal.gateway.uplink import witnesses
 from coldseal.gateway.uplink.receipts import Receipts
 from tests.gateway.uplink.deliveries import grown
 from tests.gateway.uplink.test_faults import port_of, verify_delivered
+from tests.gateway.uplink.test_timestamps import kept, store_segments
 from tests.sealed import ORIGIN, SealedLog
 from tests.trial import DEADLINE_S, STORE_KEY, Site, until
+from tests.tsa import Authority, Desk
 
 
 def configure(site: Site, port: int, **changes: str) -> Path:
@@ -87,6 +94,72 @@ async def test_it_delivers_until_its_input_ends(site: Site, log: SealedLog) -> N
                 assert await process.wait() == 0
 
     await verify_delivered(site, log)
+
+
+async def test_further_witnesses_of_the_configuration_make_the_quorum(site: Site, log: SealedLog) -> None:
+    """With a CA and a certificate of their own; the process counts on one note."""
+    folder = site.folder / "second"
+    folder.mkdir()
+    second = Site(folder)
+    second.witness = replace(second.witness, name="second.example")
+    path = second.admit(log)
+    path.parent.rename(path.parent.with_name("witnessed"))
+    certificate = second.certificates["gateway"]
+    await site.store(grown(log, 20))
+    async with site.running() as service, second.running("service.name=second.example") as other:
+        configured = configure(site, port_of(service.address))
+        with configured.open("a") as file:
+            file.write(
+                f'[[uplink.witnesses]]\nurl = "https://localhost:{port_of(other.address)}/v1/witness"\n'
+                f'key = "{second.witness.encode()}"\nca = "{second.trust}"\n'
+                f'certificate = "{certificate}"\ncertificate_key = "{certificate.with_suffix(".key")}"\n'
+                "[witness]\nquorum = 2\ninterval_s = 0.01\n"
+            )
+        async with program(str(configured)) as process:
+            assert process.stdin is not None
+            for size in (21, 41):
+                await until(partial(is_witnessed, site, size))
+                await site.store(grown(log, 20))
+                process.stdin.write(b"more\n")
+            process.stdin.close()
+            async with asyncio.timeout(DEADLINE_S):
+                assert await process.wait() == 0
+
+
+def is_witnessed(site: Site, size: int) -> bool:
+    """Whether a quorum of two has cosigned so much, as the gateway sees it."""
+    try:
+        with closing(Receipts(site.gateway, STORE_KEY, readonly=True)) as receipts:
+            return receipts.cosignatures.witnessed(2) == size
+    except UnavailableError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("witness", "named"),
+    [
+        ('key = "nonsense"', "uplink.witnesses.key"),
+        (f'key = "{SealedLog().admitted.checkpoint_keys[1].encode()}"', "no cosigner"),
+        ('key = "second+6dbb2b1e+x"\nca = "missing.pem"', "uplink.witnesses.key"),
+    ],
+    ids=["nonsense", "log key", "no file"],
+)
+async def test_a_wrong_further_witness_is_told(site: Site, witness: str, named: str) -> None:
+    """As any other wrong configuration."""
+    path = configure(site, 1)
+    with path.open("a") as file:
+        file.write(f'[[uplink.witnesses]]\nurl = "https://localhost:1"\n{witness}\n')
+
+    code, said = await outcome(path)
+
+    assert code == 2
+    assert named in said
+
+
+def test_a_further_witness_needs_a_certificate_from_somewhere() -> None:
+    """Its own, or that of the uplink."""
+    with pytest.raises(OperatorError, match="has no certificate"):
+        witnesses._context(Uplink(), FurtherWitness(url="https://w1", key="w1"))
 
 
 async def test_a_killed_process_goes_on_where_its_receipts_end(site: Site, log: SealedLog) -> None:
@@ -183,3 +256,38 @@ def test_a_fault_of_the_program_is_not_hidden() -> None:
     """What is not ours passes through, with its traceback."""
     with pytest.raises(RuntimeError):
         module._report(RuntimeError("a bug"))
+
+
+async def test_ends_of_segments_are_stamped_beside_delivery(
+    site: Site, log: SealedLog, tmp_path: Path
+) -> None:
+    """By a real authority; while it is away, delivery goes on."""
+    desk = Desk(Authority(tmp_path / "tsa"))
+    async with desk.open():
+        pass  # so that its port is known, and nobody listens there
+    await store_segments(site.gateway, log, 10, 5)
+    async with site.running() as service:
+        path = configure(site, port_of(service.address))
+        settings = (f"timestamp.url={desk.url}", f"timestamp.ca={desk.authority.ca}", "timestamp.timeout_s=5")
+        async with program(str(path), *settings):
+            await until(lambda: published(site) == log.size)
+            assert kept(site.gateway) == []
+            async with desk.open():
+                await until(lambda: len(kept(site.gateway)) == 2)
+
+    for each in kept(site.gateway):
+        assert desk.authority.accepts(each.response, parse_note(log.notes[each.size]).text)
+
+
+async def test_wrong_certificates_of_the_authority_are_told(site: Site, log: SealedLog) -> None:
+    """Before anybody relies on timestamps that will never come."""
+    await site.store(grown(log, 5))
+    path = configure(site, 1)
+    async with asyncio.timeout(DEADLINE_S):
+        async with program(
+            str(path), "timestamp.url=http://127.0.0.1:1/", "timestamp.ca=missing.pem"
+        ) as process:
+            _, said = await process.communicate()
+
+    assert process.returncode == 2
+    assert b"timestamp.ca" in said

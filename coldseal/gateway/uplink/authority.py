@@ -1,0 +1,79 @@
+"""The HTTP way to a timestamp authority: a request is posted, its answer comes back as it is.
+
+The answer proves itself, so TLS is welcome and not needed. Retries nothing and reads nothing into the answer:
+that is `timestamps`.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+
+from coldseal.core.log.delivery.wire import Kind, Unavailable
+from coldseal.core.log.timestamp import MAX_RESPONSE, REQUEST_TYPE, RESPONSE_TYPE
+from coldseal.gateway.uplink.https import CONNECT_S
+
+_OK: Final = 200
+_BUSY: Final = frozenset((408, 425, 429, 500, 502, 503, 504))
+
+
+class AuthorityChannel:
+    """The way to one authority; used as ``async with AuthorityChannel(...)``."""
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        """Prepare it.
+
+        Args:
+            url: the authority, as ``http`` or ``https``.
+            timeout_s: time for one request and its answer.
+        """
+        self._url = url
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_S, timeout_s))
+
+    async def __aenter__(self) -> Self:
+        """Open the session; nothing is connected yet."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=1),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            trust_env=False,
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        await self._session.close()
+
+    async def post(self, request: bytes) -> bytes | Unavailable:
+        """Post a request; `Unavailable` for everything that is no timestamp response."""
+        headers = {"Content-Type": REQUEST_TYPE, "Accept": RESPONSE_TYPE}
+        try:
+            async with self._session.post(
+                self._url, data=request, headers=headers, allow_redirects=False
+            ) as response:
+                if response.status != _OK:
+                    kind = Kind.BUSY if response.status in _BUSY else Kind.REFUSED
+                    return Unavailable(kind, f"status {response.status}")
+                if response.content_type != RESPONSE_TYPE:
+                    return Unavailable(Kind.REFUSED, f"an answer of type {response.content_type}")
+                return await _read(response)
+        except TimeoutError as fault:
+            return Unavailable(Kind.TIMEOUT, str(fault) or "no answer in time")
+        except (aiohttp.ClientError, OSError) as fault:
+            return Unavailable(Kind.UNREACHABLE, str(fault) or type(fault).__name__)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | Unavailable:
+    """Read an answer, and no more than an answer may have."""
+    found = bytearray()
+    async for part in response.content.iter_any():
+        found += part
+        if len(found) > MAX_RESPONSE:
+            response.close()
+            return Unavailable(Kind.REFUSED, f"an answer of more than {MAX_RESPONSE} bytes")
+    return bytes(found)

@@ -1,0 +1,221 @@
+"""Opens a gateway's log for its one writer, and says how a run of it begins: the gateway's, or a command's.
+
+Promise: whoever writes begins with `genesis` or `boot`; a run before it that did not end in order leaves a
+`gap`, and the heartbeat interval that holds from here on is on record. Holds nothing open by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from coldseal import __version__
+from coldseal.core.log import canonical
+from coldseal.core.log.record import Chain, parse_entry
+from coldseal.core.redelivery import Redelivery
+from coldseal.errors import OperatorError
+from coldseal.gateway.clock import Clock, render_time
+from coldseal.gateway.rollover import settle_keys
+from coldseal.gateway.store.journal import Journal
+from coldseal.gateway.store.log import Log
+from coldseal.gateway.store.pruned import complete
+from coldseal.gateway.store.reader import HEAD_NAME
+from coldseal.gateway.store.sealing import Keys, Sealer
+from coldseal.gateway.store.space import Limits
+from coldseal.gateway.succession import cite, require_same_predecessor
+from coldseal.signing.keys import open_ecdsa, open_ed25519
+from coldseal.signing.secrets import read_symmetric_key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from coldseal.core.log.record import Entry
+    from coldseal.gateway.config import GatewayConfig
+    from coldseal.gateway.store.drafts import Draft
+    from coldseal.gateway.store.sealing import Beside
+
+LOG_FOLDER: Final = "log"
+"""Folder of the log below the data folder."""
+
+REDELIVERY_WINDOW: Final = 128
+"""Least number of messages remembered for each device."""
+
+SOFTWARE: Final = f"coldseal {__version__}"
+
+_HERE: Final = Path()  # paths in a configuration are absolute once it is loaded
+
+
+def open_keys(config: GatewayConfig) -> Keys:
+    """Open the three signing keys that a configuration names."""
+    keys = config.keys
+    return Keys(
+        open_ecdsa(keys.record, base=_HERE),
+        open_ecdsa(keys.checkpoint, base=_HERE),
+        open_ed25519(keys.interop, base=_HERE),
+    )
+
+
+def open_log(config: GatewayConfig, store_key: bytes, now_ms: int) -> Log:
+    """Open the log of a configuration, or begin it; a prune that a crash interrupted is finished."""
+    store = config.store
+    limits = Limits(
+        limit_mb=store.limit_mb, reserve_mb=store.reserve_mb, segment_entries=store.segment_entries
+    )
+    new = Chain(config.gateway.origin, open_ecdsa(config.keys.record, base=_HERE).kid)
+    folder = config.gateway.data / LOG_FOLDER
+    log = Log.open(folder, store_key, limits, new=new, now_ms=now_ms)
+    complete(log.reader, folder, store_key)
+    return log
+
+
+def require_same(config: GatewayConfig, log: Log) -> None:
+    """Refuse to go on with a log under another record key, sealing mode or predecessor than it began with.
+
+    Raises:
+        OperatorError: the configuration was changed in a way that needs a new log.
+    """
+    settle_keys(config.keys, _HERE, log)
+    kid = open_ecdsa(config.keys.record, base=_HERE).kid
+    if log.chain.kid != kid:
+        raise OperatorError(
+            f"keys.record is the key {kid}, but the log was sealed with {log.chain.kid}",
+            "Name the log's own record key, or begin a new log under a new gateway.origin",
+        )
+    if not log.size:
+        cite(config)
+    for raw in log.reader.read(0, max_entries=1):
+        genesis = parse_entry(raw)
+        require_same_predecessor(config, genesis)
+        mode = genesis.data.get("mode")
+        if mode != config.gateway.signature:
+            raise OperatorError(
+                f"gateway.signature is {config.gateway.signature!r}, but the log began with {mode!r}",
+                "Set it back, or begin a new log under a new gateway.origin",
+            )
+
+
+def make_journal(config: GatewayConfig, log: Log, keys: Keys, clock: Clock, beside: Beside | None) -> Journal:
+    """Put together what seals a log and commits it."""
+    return Journal(
+        log,
+        Sealer(keys, is_each_signed=config.gateway.signature == "record", beside=beside),
+        clock,
+        checkpoint_entries=config.checkpoint.entries,
+        checkpoint_seconds=config.checkpoint.seconds,
+    )
+
+
+def known_messages(config: GatewayConfig, log: Log) -> Redelivery:
+    """Restore what was sealed lately: the newest snapshot, and the entries behind it."""
+    window = max(REDELIVERY_WINDOW, 2 * config.mqtt.receive_maximum)
+    snapshot = log.snapshot
+    known = Redelivery(window) if snapshot is None else Redelivery.restore(snapshot, window=window)
+    for raw in log.replay:
+        known.replay(parse_entry(raw))
+    return known
+
+
+class Run:
+    """A run of a command that writes to the log where no gateway runs: from `boot` to `shutdown`.
+
+    Attributes:
+        log: open for writing.
+        journal: seals and commits.
+        known: what was sealed lately.
+        keys: those in use at the start.
+        clock: gives the moment.
+    """
+
+    def __init__(self, config: GatewayConfig, log: Log, clock: Clock) -> None:
+        """Put the parts together; `open` is the usual way here."""
+        self.log, self.clock, self.keys = log, clock, open_keys(config)
+        self.journal = make_journal(config, log, self.keys, clock, None)
+        self.known = known_messages(config, log)
+        self._config = config
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: GatewayConfig) -> AsyncIterator[Self]:
+        """Open the log of a configuration, which must be there, and close it in order.
+
+        Raises:
+            OperatorError: a gateway writes it, there is none yet, or keys and mode are not the log's.
+            UnavailableError, TrustError: it cannot be opened or written.
+        """
+        clock, store_key = Clock(), read_symmetric_key(config.store.key, _HERE)
+        if not (config.gateway.data / LOG_FOLDER / HEAD_NAME).exists():
+            raise OperatorError(f"{config.gateway.data} holds no log yet", "Run the gateway once")
+        log = open_log(config, store_key, clock.now().t_ms)
+        try:
+            require_same(config, log)
+            run = cls(config, log, clock)
+            await run.append(start_drafts(config, log, run.keys, run.journal, clock))
+            yield run
+            end: dict[str, canonical.Value] = {"reason": "the command that wrote here has ended"}
+            await run.append([run.journal.draft("shutdown", canonical.encode(end), clock.now())])
+        finally:
+            await log.close()
+
+    async def append(self, drafts: list[Draft]) -> list[bytes]:
+        """Put entries on disk, and give them."""
+        return await self.journal.append(drafts, self.known.snapshot)
+
+
+def start_drafts(config: GatewayConfig, log: Log, keys: Keys, journal: Journal, clock: Clock) -> list[Draft]:
+    """Give the entries that a run begins with."""
+    now = clock.now()
+    if log.size == 0:
+        return [journal.draft("genesis", canonical.encode(_genesis(config, keys)), now)]
+    boot: dict[str, canonical.Value] = {"last": log.chain.head, "software": SOFTWARE}
+    drafts = [journal.draft("boot", canonical.encode(boot), now)]
+    last, is_in_order = _ending(log)
+    if not is_in_order:
+        t = render_time(now.t_ms)
+        gap: dict[str, canonical.Value] = {"cause": "stopped", "from": last.t, "noticed": t, "to": t}
+        drafts.append(journal.draft("gap", canonical.encode(gap), now))
+    promise = _promise(config)
+    if _promised(log) != promise["heartbeat"]:
+        drafts.append(journal.draft("config", canonical.encode(promise), now))
+    return drafts
+
+
+def _genesis(config: GatewayConfig, keys: Keys) -> dict[str, canonical.Value]:
+    """Give what the first entry says."""
+    origin = config.gateway.origin
+    lines = (keys.checkpoint.verifier_key(origin), keys.interop.verifier_key(origin))
+    return {
+        **cite(config),
+        "checkpoint_keys": [line.encode() for line in lines],
+        **_promise(config),
+        "mode": config.gateway.signature,
+        "record_key": canonical.encode_base64(keys.record.spki),
+        "site": config.gateway.site,
+        "software": SOFTWARE,
+    }
+
+
+def _ending(log: Log) -> tuple[Entry, bool]:
+    """Give the log's last entry, and whether the run that sealed it ended in order."""
+    last = ending = _read_entry(log, log.size - 1)
+    if last.kind == "segment":  # it may end with the run's last entry
+        ending = _read_entry(log, last.seq - 1)
+    return last, ending.kind == "shutdown"
+
+
+def _read_entry(log: Log, seq: int) -> Entry:
+    """Read one entry."""
+    (raw,) = log.reader.read(seq, max_entries=1)
+    return parse_entry(raw)
+
+
+def _promise(config: GatewayConfig) -> dict[str, canonical.Value]:
+    """Give the heartbeat interval that is promised, in whole seconds."""
+    return {"heartbeat": math.ceil(config.checkpoint.heartbeat_seconds)}
+
+
+def _promised(log: Log) -> canonical.Value:
+    """Give the interval on record: what the genesis says, or the newest entry that changed it."""
+    said = [parse_entry(raw).data.get("heartbeat") for raw in log.reader.settings()]
+    return next((each for each in reversed(said) if each is not None), None)
