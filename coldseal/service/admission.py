@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from coldseal.core.log.canonical import encode_base64, parse_base64
-from coldseal.core.log.checkpoint import parse_vkey
+from coldseal.core.log.checkpoint import Algorithm, VerifierKey, parse_vkey
 from coldseal.core.log.delivery.receiver import AdmittedLog
 from coldseal.core.log.record import Chain, key_id
 from coldseal.errors import InputError, OperatorError
@@ -60,7 +60,8 @@ def parse_log_file(data: bytes, *, where: str) -> AdmittedLog:
             tuple(parse_vkey(key) for key in file.checkpoint_keys),
             file.site,
         )
-        Chain(log.origin, key_id(log.record_verifier.public))  # a wrong origin or another kind of key shows
+        record = VerifierKey(log.origin, Algorithm.ECDSA, log.record_key)
+        Chain(log.origin, key_id(record.public))  # a wrong origin or another kind of key shows
     except (msgspec.DecodeError, InputError) as error:
         raise OperatorError(f"{where}: {error}", _HINT) from error
     if not log.checkpoint_keys:

@@ -8,7 +8,8 @@ batch: that is `ingest`. The format is described by `openapi.json` and `docs/spe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import wraps
 from http import HTTPStatus
@@ -24,14 +25,31 @@ from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import CheckpointSignatureError
 from coldseal.core.log.delivery.receiver import GapError, StaleError
 from coldseal.core.log.delivery.wire import ANSWER_TYPE, BATCH_TYPE, encode_receipt, encode_refusal
+from coldseal.core.log.tiles import ENTRIES
+from coldseal.core.log.witness import MAX_REQUEST
 from coldseal.errors import ColdsealError, InputError, TrustError, UnavailableError
 from coldseal.identity.peer import Peer, peer
 from coldseal.service.admission import Admission
 from coldseal.service.ingest import Ingest, NotAdmittedError
 from coldseal.service.ledger import Ledger
+from coldseal.service.publishing import Publishing
+from coldseal.service.storage.values import KeptEvidence
+from coldseal.service.witnessing import Witnessing
 
 SHARED_BODY_BYTES: Final = 256 * 1024 * 1024
 """Bytes of bodies that may be in memory at one time; a further one waits, unread."""
+
+CHECKPOINT_HEADERS: Final = {
+    "Cache-Control": "private, no-cache",
+    "Content-Type": "text/plain; charset=utf-8",
+}
+TILE_HEADERS: Final = {
+    "Cache-Control": "private, max-age=31536000, immutable",
+    "Content-Type": "application/octet-stream",
+}
+"""A tile never changes, a partial one neither; but only who was let in here may keep it."""
+GZIP_LEVEL: Final = 1
+"""Least work: higher ones gain little on signatures and hashes."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -71,10 +89,12 @@ class Room:
 
 
 class Api:
-    """The routes over ingest and ledger.
+    """The routes over ingest, witnessing and ledger.
 
     Args:
         ingest: takes batches in.
+        witnessing: cosigns checkpoints.
+        publishing: gives logs as static files.
         admission: which logs belong to whom.
         ledger: how far they are.
         max_batch_bytes: a larger body is refused unread.
@@ -84,6 +104,8 @@ class Api:
     def __init__(
         self,
         ingest: Ingest,
+        witnessing: Witnessing,
+        publishing: Publishing,
         admission: Admission,
         ledger: Ledger,
         *,
@@ -92,6 +114,8 @@ class Api:
     ) -> None:
         """Take the parts."""
         self._ingest = ingest
+        self._witnessing = witnessing
+        self._publishing = publishing
         self._admission = admission
         self._ledger = ledger
         self._max_batch_bytes = max_batch_bytes
@@ -103,23 +127,55 @@ class Api:
         return Starlette(
             routes=[
                 Route("/v1/entries", _answering(self.take), methods=["POST"]),
+                Route("/v1/witness/add-checkpoint", _answering(self.cosign), methods=["POST"]),
                 Route("/v1/log", _answering(self.show_log), methods=["GET"]),
                 Route("/v1/logs", _answering(self.show_logs), methods=["GET"]),
+                Route("/logs/{path:path}", _answering(self.show_file), methods=["GET"]),
                 Route("/v1/openapi.json", show_description, methods=["GET"]),
             ]
         )
 
     async def take(self, request: Request) -> Response:
         """Take one batch in and answer with its receipt."""
+        if request.headers.get("content-type") != BATCH_TYPE:
+            raise BodyError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", f"expected {BATCH_TYPE}")
         size = _announced(request, self._max_batch_bytes)
         async with self._room.take(size):
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    body = await _read(request, size)
-            except TimeoutError as fault:
-                raise BodyError(HTTPStatus.REQUEST_TIMEOUT, "timeout", "the body came too slowly") from fault
-            receipt = await self._ingest.take(_certificate(request), body)
+            receipt = await self._ingest.take(_certificate(request), await self._body(request, size))
         return _json(HTTPStatus.OK, encode_receipt(receipt))
+
+    async def cosign(self, request: Request) -> Response:
+        """Judge a checkpoint that a gateway wants cosigned (C2SP tlog-witness)."""
+        size = _announced(request, MAX_REQUEST)
+        async with self._room.take(size):
+            body = await self._body(request, size)
+        _caller(request, "gateway")
+        answer = await self._witnessing.add(body)
+        return Response(answer.body, answer.status, {"Content-Type": answer.media_type})
+
+    async def show_file(self, request: Request) -> Response:
+        """Give a file of a log in the static layout (C2SP tlog-tiles)."""
+        found = await self._publishing.file(_peer(request), request.path_params["path"])
+        if found is None:
+            body = encode_refusal("not-found", detail="no such file of a log, or not yet")
+            return _json(HTTPStatus.NOT_FOUND, body, {"Cache-Control": "no-store"})
+        if found.tile is None:
+            return Response(found.content, headers=CHECKPOINT_HEADERS)
+        headers, content = dict(TILE_HEADERS), found.content
+        if found.tile.level == ENTRIES:
+            headers["Vary"] = "Accept-Encoding"
+            if _takes_gzip(request.headers.get("accept-encoding", "")):
+                headers["Content-Encoding"] = "gzip"
+                content = await asyncio.to_thread(gzip.compress, content, GZIP_LEVEL, mtime=0)
+        return Response(content, headers=headers)
+
+    async def _body(self, request: Request, size: int) -> bytes:
+        """Read a body within its time."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await _read(request, size)
+        except TimeoutError as fault:
+            raise BodyError(HTTPStatus.REQUEST_TIMEOUT, "timeout", "the body came too slowly") from fault
 
     async def show_log(self, request: Request) -> Response:
         """Show a gateway how far its log is here, with the newest receipt."""
@@ -144,32 +200,55 @@ class Api:
         """Show an operator how far all logs are and what is kept against them."""
         _caller(request, "operator")
         logs: list[canonical.Value] = []
+        links = await self._ledger.links()
+        before: dict[str, canonical.Value] = {
+            link.origin: {"origin": link.predecessor, "size": link.size} for link in links
+        }
+        behind = {link.predecessor: link.origin for link in links}
         for log in self._admission.all():
             summary, _ = await self._ledger.summary(log.origin)
             receipt = await self._ledger.receipt(log.origin)
             kept = await self._ledger.evidence(log.origin)
             logs.append(
                 {
-                    "evidence": [
-                        {
-                            "detail": each.evidence.detail,
-                            "first_t": each.evidence.t,
-                            "last_t": each.last_t,
-                            "times": each.times,
-                            "verdict": each.evidence.verdict,
-                        }
-                        for each in kept
-                    ],
+                    "evidence": _shown(kept),
                     "gateway": log.gateway,
                     "origin": log.origin,
+                    "predecessor": before.get(log.origin),
                     "receipt_t": receipt.t if receipt else None,
                     "refuted": summary.refuted,
                     "signatures_verified": summary.verified,
                     "site": log.site,
                     "size": summary.size,
+                    "successor": behind.get(log.origin),
                 }
             )
-        return _json(HTTPStatus.OK, canonical.encode({"logs": logs}))
+        witnessed: list[canonical.Value] = [
+            {
+                "cosigned_t": newest.t if newest else None,
+                "evidence": _shown(await self._ledger.evidence(log.origin)),
+                "gateway": log.gateway,
+                "origin": log.origin,
+                "site": log.site,
+                "size": newest.size if newest else 0,
+            }
+            for log, newest in await self._witnessing.logs()
+        ]
+        return _json(HTTPStatus.OK, canonical.encode({"logs": logs, "witnessed": witnessed}))
+
+
+def _shown(kept: Sequence[KeptEvidence]) -> list[canonical.Value]:
+    """Write what is kept against a log."""
+    return [
+        {
+            "detail": each.evidence.detail,
+            "first_t": each.evidence.t,
+            "last_t": each.last_t,
+            "times": each.times,
+            "verdict": each.evidence.verdict,
+        }
+        for each in kept
+    ]
 
 
 async def show_description(_request: Request) -> Response:
@@ -221,22 +300,31 @@ def _certificate(request: Request) -> bytes | None:
     return found if isinstance(found, bytes) else None
 
 
-def _caller(request: Request, role: str) -> Peer:
-    """Read who calls and insist on its role."""
+def _peer(request: Request) -> Peer:
+    """Read who calls."""
     certificate = _certificate(request)
     try:
-        caller = peer(certificate or b"")
+        return peer(certificate or b"")
     except InputError as fault:
         raise NotAdmittedError(str(fault)) from fault
+
+
+def _caller(request: Request, role: str) -> Peer:
+    """Read who calls and insist on its role."""
+    caller = _peer(request)
     if caller.role != role:
         raise NotAdmittedError(f"{caller.name} is a {caller.role}, expected a {role}")
     return caller
 
 
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding header allows gzip by its name."""
+    codings = (part.replace(" ", "").lower().partition(";q=") for part in accepted.split(","))
+    return any(name == "gzip" and (not weighted or weight.strip("0.")) for name, weighted, weight in codings)
+
+
 def _announced(request: Request, limit: int) -> int:
-    """Check the announced type and length of a body before any of it is read."""
-    if request.headers.get("content-type") != BATCH_TYPE:
-        raise BodyError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", f"expected {BATCH_TYPE}")
+    """Check the announced length of a body before any of it is read."""
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdecimal()):
         raise BodyError(HTTPStatus.LENGTH_REQUIRED, "length", "Content-Length is missing")

@@ -25,9 +25,11 @@ from coldseal.service.api import Api
 from coldseal.service.config import ServiceConfig
 from coldseal.service.ingest import Ingest, Witness
 from coldseal.service.ledger import Ledger
+from coldseal.service.publishing import Publishing
 from coldseal.service.server import ApiServer, Certificate
-from coldseal.service.storage.values import Summary
+from coldseal.service.storage.values import Link, Summary
 from coldseal.service.verification import NICENESS, Audit, Verifier
+from coldseal.service.witnessing import Witnessing
 from coldseal.signing.keys import open_ed25519
 from coldseal.signing.secrets import read_symmetric_key
 
@@ -56,6 +58,11 @@ def run(config: ServiceConfig) -> int:
     return 0
 
 
+def _now() -> int:
+    """Give wall time, Unix seconds."""
+    return time.time_ns() // 10**9
+
+
 async def _run_until_signal(config: ServiceConfig) -> None:
     """Let a signal set the stop event."""
     stop = asyncio.Event()
@@ -78,21 +85,25 @@ class Service:
         self._metrics = metrics
         self._ledger = ledger
         self._admission = Admission(settings.data / "logs")
+        self._witnessed = Admission(settings.data / "witnessed")
         is_verified_first = config.verify.signatures == "first"
         niceness = 0 if is_verified_first else NICENESS
         self._verifier = Verifier(config.verify.workers, metrics, niceness=niceness)
         self._audit = Audit(ledger, self._admission, self._verifier, metrics)
+        witness = Witness(settings.name, open_ed25519(config.witness.key, base=Path()))
         self._ingest = Ingest(
             self._admission,
             ledger,
             self._verifier,
-            Witness(settings.name, open_ed25519(config.witness.key, base=Path())),
-            now=lambda: time.time_ns() // 10**9,
+            witness,
+            now=_now,
             metrics=metrics,
             is_verified_first=is_verified_first,
         )
         api = Api(
             self._ingest,
+            Witnessing(self._admission, self._witnessed, ledger, witness, now=_now, metrics=metrics),
+            Publishing(self._admission, ledger, settings.readers),
             self._admission,
             ledger,
             max_batch_bytes=settings.max_batch_bytes,
@@ -106,6 +117,7 @@ class Service:
         self._batches = Progress("batches", config.http.stalled_after_s)
         self._checks = Progress("signature checks", config.http.stalled_after_s)
         self._totals = Summary()
+        self._links: list[Link] = []
         self._finished = 0
         self._began = time.monotonic()
         self.address = ""
@@ -169,8 +181,10 @@ class Service:
     async def _watch_once(self) -> None:
         """Look for new logs and certificates, and note progress."""
         self._admission.refresh()
+        self._witnessed.refresh()
         self._certificate.refresh()
         before, self._totals = self._totals, await self._ledger.totals()
+        self._links = await self._ledger.links()
         now, ingest = time.monotonic(), self._ingest
         backlog = self._totals.size - self._totals.verified
         if self._totals.verified != before.verified or not backlog:
@@ -185,6 +199,8 @@ class Service:
         metrics = self._metrics
         metrics.verify_backlog_entries.set(backlog)
         metrics.logs.set(len(self._admission))
+        metrics.witnessed_logs.set(len(self._witnessed))
+        metrics.succeeded_logs.set(len(self._links))
         metrics.connections.set(self._server.open_connections)
         metrics.store_bytes.set(self._ledger.size_bytes)
         metrics.store_limit_bytes.set(self._ledger.limit_bytes)
@@ -208,6 +224,8 @@ class Service:
         """Say how it is, for a person."""
         return {
             "logs": len(self._admission),
+            "witnessed_logs": len(self._witnessed),
+            "succeeded_logs": {link.predecessor: link.origin for link in self._links},
             "size": self._totals.size,
             "verify_backlog": self._totals.size - self._totals.verified,
             "refuted": self._totals.refuted,

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$", max_length=200)]
 
 
+Reader = Literal["gateway", "operator"]
+
+
 class Service(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Who this service is and where it listens."""
 
@@ -36,6 +39,8 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Connections at one time."""
     request_timeout_s: Seconds = 60
     """Time for one request to arrive whole."""
+    readers: tuple[Reader, ...] = ("gateway", "operator")
+    """Roles that may read logs as static files; a gateway its own ones only. Empty: nobody."""
 
 
 class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

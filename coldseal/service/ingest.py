@@ -11,13 +11,15 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from coldseal.core.log.checkpoint import add_signature
-from coldseal.core.log.delivery.receiver import BrokenChainError, ForkError, accept
+from coldseal.core.log.delivery.receiver import BrokenChainError, ForkError, history_at
 from coldseal.core.log.delivery.wire import Receipt, origin_of, parse_batch
+from coldseal.core.log.succession import BrokenLinkError
 from coldseal.errors import InputError, TrustError
 from coldseal.identity.peer import RoleError, require_role
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 from coldseal.service.storage.values import Evidence, Receipted
+from coldseal.service.succession import Succession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from coldseal.signing.keys import Ed25519Signer
 
 _log = Log("service.ingest")
+_PLACED = (ForkError, BrokenChainError, BrokenLinkError)
 
 
 class NotAdmittedError(TrustError):
@@ -75,6 +78,7 @@ class Ingest:
         self._ledger = ledger
         self._verifier = verifier
         self._witness = witness
+        self._succession = Succession(ledger, witness.signer.verifier_key(witness.name, cosigner=True))
         self._now = now
         self._metrics = metrics
         self._is_verified_first = is_verified_first
@@ -143,20 +147,19 @@ class Ingest:
         head = await self._ledger.head(log.origin)
         end = batch.first + len(batch.entries)
         held: list[bytes] = []
-        known: Receipted | None = None
         if batch.first < head.size:
             held = await self._ledger.entries(log.origin, batch.first, min(end, head.size))
-        if end <= head.size:
-            known = await self._ledger.receipt(log.origin, end)
-        return accept(log, head, batch, held=held, held_root=known.root if known else None), known
+        known = await self._ledger.receipt(log.origin, end) if end <= head.size else None
+        return await self._succession.accept(log, head, batch, held=held, known=known), known
 
     async def _store(self, log: AdmittedLog, batch: Batch, accepted: Accepted) -> Receipted:
         """Store what is new, with the receipt over it, in one transaction."""
         refuted = list(accepted.refuted)
         if self._is_verified_first:
-            refuted = await self._verifier.refute(log, accepted.head.mode, accepted.first, accepted.frames)
-        now = self._now()
-        checkpoint = accepted.checkpoint
+            keys = history_at(log, accepted.head.settings).record_keys
+            mode, first = accepted.head.mode, accepted.first
+            refuted += await self._verifier.refute(keys, mode, first, accepted.frames)
+        now, checkpoint = self._now(), accepted.checkpoint
         line = self._witness.signer.cosign(self._witness.name, checkpoint.text(), now)
         receipt = Receipted(checkpoint.size, now, checkpoint.root, add_signature(batch.note, line))
         await self._ledger.append(log.origin, accepted, receipt, refuted, is_verified=self._is_verified_first)
@@ -176,7 +179,7 @@ class Ingest:
     async def _keep(self, log: AdmittedLog, batch: Batch, fault: TrustError) -> None:
         """Keep the proof of fault and raise the alarm."""
         newest = await self._ledger.receipt(log.origin)
-        at = fault.seq - batch.first if isinstance(fault, ForkError | BrokenChainError) else -1
+        at = fault.seq - batch.first if isinstance(fault, _PLACED) else -1
         evidence = Evidence(
             origin=log.origin,
             verdict=fault.verdict,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from coldseal.core.log.delivery.wire import MAX_REFUTED
 from coldseal.errors import UnavailableError
 from coldseal.service.storage.sqlite import SqliteLedger
+from coldseal.service.storage.tree import LogTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
     from coldseal.core.log.delivery.receiver import Accepted, Head
     from coldseal.core.log.delivery.signatures import Refutation
-    from coldseal.service.storage.values import Evidence, KeptEvidence, Receipted, Summary
+    from coldseal.service.storage.values import Evidence, KeptEvidence, Link, Receipted, Summary
 
 MERGE_WAL_BYTES: Final = 32 * 1024 * 1024
-"""Written bytes after which the WAL is merged into the database, behind the commits."""
+"""Written bytes after which the WAL is merged into the database, before the next commit."""
 
 Result = TypeVar("Result")
 
@@ -35,9 +36,10 @@ LEDGER: Final = "ledger.db"
 class _Write:
     """One change that waits for its commit; ``group`` is set once a commit has taken it."""
 
-    def __init__(self, change: Callable[[SqliteLedger], None]) -> None:
-        """Keep what is to be done."""
+    def __init__(self, change: Callable[[SqliteLedger], None], size: int) -> None:
+        """Keep what is to be done, and how many bytes it writes."""
         self.change = change
+        self.size = size
         self.fault: UnavailableError | None = None
         self.group: asyncio.Future[None] | None = None
 
@@ -124,11 +126,9 @@ class Ledger:
             store.refute(origin, refuted)
 
         self._heads.pop(origin, None)  # unknown until the commit has ended
-        await self._commit(change)
+        await self._commit(change, len(accepted.frames))
         self._heads[origin] = accepted.head
-        self._unmerged += len(accepted.frames)
         self.grown.set()
-        await self._merge_when_due()
 
     async def mark_verified(
         self, origin: str, first: int, verified: int, refuted: Sequence[Refutation]
@@ -141,6 +141,19 @@ class Ledger:
 
         await self._commit(change)
 
+    async def witnessed(self, origin: str) -> Receipted | None:
+        """Give what was cosigned last of a log that is only witnessed; to be used under its lock."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writer, self._store.witnessed, origin)
+
+    async def witness(self, origin: str, before: int | None, cosigned: Receipted) -> None:
+        """Move a log that is only witnessed, whose lock the caller holds; durable on return.
+
+        Raises:
+            UnavailableError: not stored, or unknown.
+        """
+        await self._commit(lambda store: store.witness(origin, before, cosigned))
+
     async def keep(self, evidence: Evidence) -> bool:
         """Keep a proof of fault; False if there are too many already."""
         kept: list[bool] = []
@@ -150,6 +163,10 @@ class Ledger:
     async def entries(self, origin: str, first: int, end: int) -> list[bytes]:
         """Give entries ``first`` to ``end``, as far as they are held."""
         return await self._read(lambda: self._store.entries(origin, first, end))
+
+    async def hashes(self, origin: str, level: int, first: int, count: int) -> list[bytes]:
+        """Give hashes over subtrees of a level that tiles begin at, as far as they are held."""
+        return await self._read(lambda: LogTree(self._store, origin).hashes(level, first, count))
 
     async def next_bundles(self, origin: str, first: int, limit: int) -> list[tuple[int, int, bytes]]:
         """Give the bundles of ``limit`` entries from ``first`` on: seq of the first entry, count, frames."""
@@ -165,6 +182,10 @@ class Ledger:
             lambda: (self._store.summary(origin), self._store.refuted(origin, MAX_REFUTED))
         )
 
+    async def settings(self, origin: str) -> tuple[bytes, ...]:
+        """Give the entries that say what a log is: its genesis, changes of keys, configuration."""
+        return await self._read(lambda: self._store.settings(origin))
+
     async def refutations(self, origin: str, first: int, end: int) -> list[Refutation]:
         """Give what is held against the entries ``first`` to ``end``."""
         return await self._read(lambda: self._store.refutations(origin, first, end))
@@ -172,6 +193,14 @@ class Ledger:
     async def totals(self) -> Summary:
         """Say how far all logs are together."""
         return await self._read(self._store.totals)
+
+    async def links(self) -> list[Link]:
+        """Give the logs that continue another one, by origin."""
+        return await self._read(self._store.links)
+
+    async def successor(self, origin: str) -> str | None:
+        """Name the log that continues another one."""
+        return await self._read(lambda: self._store.successor(origin))
 
     async def evidence(self, origin: str) -> list[KeptEvidence]:
         """Give what is kept against a log."""
@@ -185,9 +214,9 @@ class Ledger:
         """Read beside the loop."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, look)
 
-    async def _commit(self, change: Callable[[SqliteLedger], None]) -> None:
-        """Wait until a change is durable; all changes that wait at one time share a transaction."""
-        write = _Write(change)
+    async def _commit(self, change: Callable[[SqliteLedger], None], size: int = 0) -> None:
+        """Wait until a change of ``size`` bytes is durable; all that wait at one time share a transaction."""
+        write = _Write(change, size)
         self._pending.append(write)
         async with self._turn:
             if write.group is None:
@@ -206,6 +235,10 @@ class Ledger:
 
     def _apply(self, group: Sequence[_Write]) -> None:
         """Make one transaction of a group; a change that fails takes no other one with it."""
+        if self._unmerged >= MERGE_WAL_BYTES:  # of earlier groups, whose receipts are out
+            self._unmerged = 0
+            self._store.merge_wal()
+        self._unmerged += sum(write.size for write in group)
         with self._store.transaction():
             for write in group:
                 try:
@@ -213,11 +246,3 @@ class Ledger:
                         write.change(self._store)
                 except UnavailableError as fault:
                     write.fault = fault
-
-    async def _merge_when_due(self) -> None:
-        """Merge the WAL after enough was written, outside of any commit."""
-        if self._unmerged >= MERGE_WAL_BYTES:
-            self._unmerged = 0
-            async with self._turn:
-                loop = asyncio.get_running_loop()
-                await asyncio.shield(loop.run_in_executor(self._writer, self._store.merge_wal))

@@ -15,6 +15,7 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
+from coldseal.core.log.delivery.receiver import history_at
 from coldseal.core.log.delivery.signatures import Refutation, refute
 from coldseal.errors import UnavailableError
 from coldseal.observe import events
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from coldseal.service.admission import Admission
     from coldseal.service.ledger import Ledger
     from coldseal.service.storage.values import Summary
+
+    RecordKeys = tuple[tuple[int, bytes], ...]
 
 CHUNK_ENTRIES: Final = 512
 """Entries handed to a worker at once: some tens of milliseconds of work."""
@@ -63,11 +66,11 @@ class Verifier:
         """Stop the processes; what they were at is forgotten."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    async def refute(self, log: AdmittedLog, mode: str, first: int, frames: bytes) -> list[Refutation]:
+    async def refute(self, keys: RecordKeys, mode: str, first: int, frames: bytes) -> list[Refutation]:
         """Check a bundle's entries one by one, spread over the processes.
 
         Args:
-            log: whose record key they must be signed with.
+            keys: each record key of the log with the first seq that it signs, in order.
             mode: the log's sealing mode.
             first: seq of the bundle's first entry.
             frames: the bundle.
@@ -78,7 +81,7 @@ class Verifier:
         for _ in range(ATTEMPTS):
             pool = self._pool
             try:
-                return await self._spread(pool, log.record_key, mode, first, frames)
+                return await self._spread(pool, keys, mode, first, frames)
             except BrokenExecutor as fault:
                 cause = str(fault)
                 if pool is self._pool:
@@ -93,12 +96,12 @@ class Verifier:
             _log.emit(events.SIGNATURE_REFUTED, origin=origin, seq=each.seq, reason=each.reason)
 
     async def _spread(
-        self, pool: ProcessPoolExecutor, spki: bytes, mode: str, first: int, frames: bytes
+        self, pool: ProcessPoolExecutor, keys: RecordKeys, mode: str, first: int, frames: bytes
     ) -> list[Refutation]:
         """Hand the bundle's parts to the pool and bring the findings back in order."""
         loop = asyncio.get_running_loop()
         parts = [
-            loop.run_in_executor(pool, refute, spki, mode, first + at, part) for at, part in _split(frames)
+            loop.run_in_executor(pool, refute, keys, mode, first + at, part) for at, part in _split(frames)
         ]
         return [each for found in await asyncio.gather(*parts) for each in found]
 
@@ -114,13 +117,13 @@ class _Stretch:
     """Entries of one log that are being checked."""
 
     def __init__(
-        self, verifier: Verifier, log: AdmittedLog, mode: str, bundles: list[tuple[int, int, bytes]]
+        self, verifier: Verifier, keys: RecordKeys, mode: str, bundles: list[tuple[int, int, bytes]]
     ) -> None:
         """Hand them to the processes."""
         self.first = bundles[0][0]
         self.end = self.first + sum(count for _, count, _ in bundles)
         frames = b"".join(part for _, _, part in bundles)
-        self.findings = asyncio.ensure_future(verifier.refute(log, mode, self.first, frames))
+        self.findings = asyncio.ensure_future(verifier.refute(keys, mode, self.first, frames))
 
 
 class Audit:
@@ -186,7 +189,10 @@ class Audit:
     async def _begin(self, log: AdmittedLog, summary: Summary, first: int) -> _Stretch | None:
         """Read the next entries and hand them over; None if there are none."""
         bundles = await self._ledger.next_bundles(log.origin, first, STEP_ENTRIES)
-        return _Stretch(self._verifier, log, summary.mode, bundles) if bundles else None
+        if not bundles:
+            return None
+        history = history_at(log, await self._ledger.settings(log.origin))
+        return _Stretch(self._verifier, history.record_keys, summary.mode, bundles)
 
 
 def _split(frames: bytes) -> Iterator[tuple[int, bytes]]:

@@ -27,6 +27,7 @@ from coldseal.errors import InputError, UnavailableError
 from coldseal.identity.peer import Role
 from coldseal.service.ingest import NotAdmittedError
 from coldseal.service.storage import sqlite
+from coldseal.service.verification import Audit
 from tests.sealed import COSIGNED, ORIGIN, SealedLog, new_keys, witness_key
 from tests.service.bench import Bench
 from tests.service.conftest import OpenBench
@@ -309,3 +310,24 @@ async def test_every_batch_is_counted_as_running_and_finished(bench: Bench) -> N
     await bench.take(log.body())
 
     assert (bench.ingest.running, bench.ingest.finished) == (0, 2)
+
+
+@pytest.mark.parametrize("is_verified_first", [True, False])
+async def test_a_log_that_changes_its_keys_goes_on_and_a_restart_knows_them(
+    open_bench: OpenBench, *, is_verified_first: bool
+) -> None:
+    """Signatures are checked by the key of their place; the ledger keeps the log's own word for it."""
+    log = SealedLog(keys=new_keys())
+    async with open_bench(is_verified_first=is_verified_first) as bench:
+        bench.admit(log).grow(3)
+        await bench.take(log.body())
+        for use in ("record", "checkpoint"):
+            log.roll_over(use)
+            await bench.take(log.grow(2).body(log.size - 3))
+    async with open_bench(is_verified_first=is_verified_first) as bench:
+        bench.admit(log)
+        receipt = await bench.take(log.grow(4).body(10))
+        await Audit(bench.ledger, bench.admission, bench.verifier, bench.metrics).step()
+        summary, refuted = await bench.ledger.summary(ORIGIN)
+    assert (receipt.size, refuted) == (14, ())
+    assert (summary.size, summary.verified) == (14, 14)

@@ -380,7 +380,8 @@ async def test_the_description_names_every_route_and_answer(site: Site, service:
 
     app = service._server.config.app
     assert isinstance(app, Starlette)
-    assert set(found["paths"]) == {route.path for route in app.routes if isinstance(route, Route)}
+    routes = {route.path.replace(":path}", "}") for route in app.routes if isinstance(route, Route)}
+    assert set(found["paths"]) == routes
     assert {"200", "400", "403", "409", "422", "503"} < set(
         found["paths"]["/v1/entries"]["post"]["responses"]
     )

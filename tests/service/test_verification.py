@@ -63,15 +63,15 @@ async def test_a_bundle_spread_over_processes_gives_what_one_would(
     log.forge_entry(b"nonsense")
     frames = frame(log.entries)
 
-    found = await verifier.refute(log.admitted, "record", 100, frames)
+    found = await verifier.refute(((0, log.keys.record.spki),), "record", 100, frames)
 
-    assert found == refute(log.keys.record.spki, "record", 100, frames)
+    assert found == refute([(0, log.keys.record.spki)], "record", 100, frames)
     assert [each.seq for each in found] == [105, 108]
 
 
 async def test_an_empty_bundle_has_nothing_to_check(verifier: Verifier) -> None:
     """No process is asked."""
-    assert await verifier.refute(SealedLog().admitted, "record", 0, b"") == []
+    assert await verifier.refute(((0, SealedLog().keys.record.spki),), "record", 0, b"") == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 511, 512, 513, 1200])
@@ -281,11 +281,11 @@ async def test_a_killed_worker_is_replaced_and_its_work_done_again(lines: io.Str
     verifier = Verifier(1, ServiceMetrics())
     log = SealedLog().grow(3)
     try:
-        assert await verifier.refute(log.admitted, "record", 0, frame(log.entries)) == []
+        assert await verifier.refute(((0, log.keys.record.spki),), "record", 0, frame(log.entries)) == []
         (worker,) = workers_of(verifier)
         os.kill(worker, signal.SIGKILL)
 
-        assert await verifier.refute(log.admitted, "record", 0, frame(log.entries)) == []
+        assert await verifier.refute(((0, log.keys.record.spki),), "record", 0, frame(log.entries)) == []
         assert workers_of(verifier) != [worker]
     finally:
         verifier.close()
@@ -298,7 +298,7 @@ async def test_processes_that_keep_dying_put_the_bundle_off(monkeypatch: pytest.
     verifier = Verifier(1, ServiceMetrics())
     try:
         with pytest.raises(UnavailableError, match="3 times"):
-            await verifier.refute(SealedLog().admitted, "record", 0, frame([b"x"]))
+            await verifier.refute(((0, SealedLog().keys.record.spki),), "record", 0, frame([b"x"]))
     finally:
         verifier.close()
 
@@ -328,7 +328,7 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         "if __name__ == '__main__':\n"
         "    log = SealedLog()\n"
         "    verifier = Verifier(1, ServiceMetrics())\n"
-        "    asyncio.run(verifier.refute(log.admitted, 'record', 0, frame(log.entries)))\n"
+        "    asyncio.run(verifier.refute(((0, log.keys.record.spki),), 'record', 0, frame(log.entries)))\n"
         "    os.write(1, b'%d' % list(verifier._pool._processes)[0])\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -1,4 +1,4 @@
-"""The ledger on disk: bundles of entries, heads, receipts, refutations and evidence, in one SQLite file.
+"""The ledger on disk: bundles of entries, heads, receipts, refutations, links, evidence, in one SQLite file.
 
 Encrypted page by page and authenticated (AEGIS-256), WAL, `synchronous=FULL`; a transaction is durable
 when `transaction` has ended without an error, else its state is unknown. Two connections: one thread may
@@ -18,7 +18,7 @@ from coldseal.core.log.merkle import HASH_SIZE
 from coldseal.core.log.record import parse_frames
 from coldseal.errors import UnavailableError
 from coldseal.service.storage.database import SCHEMA, open_database, verify_encrypted
-from coldseal.service.storage.values import Evidence, KeptEvidence, Receipted, Summary
+from coldseal.service.storage.values import Evidence, KeptEvidence, Link, Receipted, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_EVIDENCE: Final = 256
 """Distinct proofs of fault kept for one log; beyond, only known ones are counted."""
+WRITER_CACHE_KIB: Final = 16 * 1024
+"""Memory for the writer's pages: a usual batch fits; one that does not takes twice the processor time."""
 _MAX_SIZE: Final = 2**63 - 1
 
 
@@ -50,6 +52,7 @@ class SqliteLedger:
         self._path = path
         self._limit = limit_bytes
         self._writer = open_database(path, key)
+        self._writer.pragma("cache_size", -WRITER_CACHE_KIB)
         with self.transaction():
             self._writer.execute(SCHEMA)
         self._reader = open_database(path, key)
@@ -131,10 +134,22 @@ class SqliteLedger:
             "INSERT INTO bundles (log, first, count, frames) VALUES (?, ?, ?, ?)",
             (log, accepted.first, accepted.count, accepted.frames),
         )
+        held = len(head.settings) - len(accepted.settings)
+        self._writer.executemany(
+            "INSERT INTO settings (log, number, entry) VALUES (?, ?, ?)",
+            [(log, number, raw) for number, raw in enumerate(accepted.settings, held)],
+        )
+        self._writer.executemany(
+            "INSERT INTO tiles (log, level, n, root) VALUES (?, ?, ?, ?)",
+            [(log, *tile) for tile in accepted.tiles],
+        )
         execute(
             "INSERT INTO receipts (log, size, t, root, note) VALUES (?, ?, ?, ?, ?)",
             (log, receipt.size, receipt.t, receipt.root, receipt.note),
         )
+        if accepted.after is not None:
+            cited = accepted.after.cited
+            execute("INSERT INTO successors VALUES (?, ?, ?)", (origin, cited.origin, cited.size))
 
     def refute(self, origin: str, refuted: Sequence[Refutation]) -> None:
         """Mark entries whose own signature or form fails; again is no change."""
@@ -150,6 +165,23 @@ class SqliteLedger:
         self._writer.execute(
             "UPDATE logs SET verified = ? WHERE origin = ? AND verified = ?", (verified, origin, first)
         )
+
+    def witness(self, origin: str, before: int | None, cosigned: Receipted) -> None:
+        """Move a log that is only witnessed from one size, or from nothing, to what was cosigned.
+
+        Raises:
+            UnavailableError: it is not where it was.
+        """
+        if before is None:
+            query = "INSERT INTO witnessed VALUES (?5, ?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"
+        else:
+            query = (
+                "UPDATE witnessed SET size = ?1, t = ?2, root = ?3, note = ?4 WHERE origin = ?5 AND size = ?6"
+            )
+        values = (cosigned.size, cosigned.t, cosigned.root, cosigned.note, origin, before)
+        self._writer.execute(query, values[: 5 if before is None else 6])
+        if self._writer.changes() != 1:
+            raise UnavailableError(str(self._path), f"{origin} is no longer witnessed at size {before}")
 
     def keep(self, evidence: Evidence) -> bool:
         """Keep a proof, or count it if the same one is kept already; False beyond `MAX_EVIDENCE`."""
@@ -197,7 +229,13 @@ class SqliteLedger:
             return Head()
         size, last, hashes, root, mode = rows[0]
         parts = tuple(hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE))
-        return Head(size, last, parts, root, mode)
+        return Head(size, last, parts, root, mode, self._settings(origin, by=self._writer))
+
+    def witnessed(self, origin: str) -> Receipted | None:
+        """Give what was cosigned last of a log that is only witnessed, as the writer sees it."""
+        query = "SELECT size, t, root, note FROM witnessed WHERE origin = ?"
+        rows = self._fetch(query, origin, by=self._writer)
+        return Receipted(*rows[0]) if rows else None
 
     # ---- reading, in one other thread
 
@@ -216,6 +254,10 @@ class SqliteLedger:
         size, verified, refuted = self._fetch(query)[0]
         return Summary(int(size), int(verified), refuted)
 
+    def settings(self, origin: str) -> tuple[bytes, ...]:
+        """Give the entries that say what a log is, in order."""
+        return self._settings(origin)
+
     def entries(self, origin: str, first: int, end: int) -> list[bytes]:
         """Give entries ``first`` to ``end``, as far as they are held."""
         found: list[bytes] = []
@@ -223,6 +265,18 @@ class SqliteLedger:
             entries = parse_frames(frames)
             found += entries[max(0, first - at) : end - at]
         return found
+
+    def tiles(self, origin: str, level: int, first: int, end: int) -> list[bytes]:
+        """Give the stored hashes of full tiles, those over the subtrees ``first`` to ``end`` of a level."""
+        rows = self._fetch(
+            "SELECT root FROM tiles WHERE log = (SELECT id FROM logs WHERE origin = ?)"
+            " AND level = ? AND n >= ? AND n < ? ORDER BY n",
+            origin,
+            level,
+            first,
+            end,
+        )
+        return [root for (root,) in rows]
 
     def next_bundles(self, origin: str, first: int, limit: int) -> list[tuple[int, int, bytes]]:
         """Give bundles from the one that holds entry ``first`` on: seq of the first entry, count, frames."""
@@ -269,6 +323,16 @@ class SqliteLedger:
         )
         return [Refutation(*row) for row in rows]
 
+    def links(self) -> list[Link]:
+        """Give the logs that continue another one, by origin."""
+        rows = self._fetch("SELECT origin, predecessor, size FROM successors ORDER BY origin")
+        return [Link(*row) for row in rows]
+
+    def successor(self, origin: str) -> str | None:
+        """Name the log that continues another one."""
+        rows = self._fetch("SELECT origin FROM successors WHERE predecessor = ?", origin)
+        return rows[0][0] if rows else None
+
     def evidence(self, origin: str) -> list[KeptEvidence]:
         """Give what is kept against a log, oldest first."""
         rows = self._fetch(
@@ -309,6 +373,13 @@ class SqliteLedger:
             end,
         )
         return found
+
+    def _settings(self, origin: str, *, by: apsw.Connection | None = None) -> tuple[bytes, ...]:
+        """Read a log's settings over one of the connections."""
+        query = (
+            "SELECT entry FROM settings WHERE log = (SELECT id FROM logs WHERE origin = ?) ORDER BY number"
+        )
+        return tuple(entry for (entry,) in self._fetch(query, origin, by=by))
 
     def _fetch(self, query: str, *values: str | int, by: apsw.Connection | None = None) -> list[Any]:
         """Give the rows of a query; the types of its columns are the schema's matter."""

@@ -1,4 +1,4 @@
-"""What the ledger keeps beside entries: receipts, evidence, and how far a log is. Values only."""
+"""What the ledger keeps beside entries: receipts, evidence, links, and how far a log is. Values only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Proof that something was wrong with a batch.
+    """Proof that something was wrong with a batch, or with a checkpoint that was to be cosigned.
 
     Args:
         origin: the log.
@@ -15,7 +15,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         detail: what was found, for people.
         note: the checkpoint that came with it, signed.
         held: the newest checkpoint that was held then, cosigned; empty if none.
-        entry: the entry at the first place that differs; empty if there is none.
+        entry: the entry at the first place that differs, or the whole request for a cosignature, with its
+            proof; empty if there is none.
     """
 
     origin: str
@@ -55,6 +56,20 @@ class Receipted(msgspec.Struct, frozen=True):
     t: int
     root: bytes
     note: bytes
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A log that continues another one.
+
+    Args:
+        origin: the later log.
+        predecessor: the log before, which takes no more entries.
+        size: of it, as the later one cites it.
+    """
+
+    origin: str
+    predecessor: str
+    size: int
 
 
 class Summary(msgspec.Struct, frozen=True):
