@@ -1,7 +1,8 @@
 """Turns a noun's functions into a command line: with cyclopts, else with argparse.
 
 Both read the same signatures and docstrings and accept the same arguments; cyclopts gives the finer
-help. A wrong usage becomes an OperatorError. Knows no noun by name.
+help. A verb marked as `program` is always read by argparse: its process lives for months and should not
+keep 2.5 MB of a parser. A wrong usage becomes an OperatorError. Knows no noun by name.
 """
 
 import argparse
@@ -14,6 +15,14 @@ from collections.abc import Callable, Sequence
 from coldseal.errors import OperatorError
 
 Command = Callable[..., int]
+
+_PROGRAMS: typing.Final[set[Command]] = set()
+
+
+def program(command: Command) -> Command:
+    """Mark a verb that runs until it is stopped."""
+    _PROGRAMS.add(command)
+    return command
 
 
 def run_commands(noun: str, summary: str, commands: Sequence[Command], arguments: Sequence[str]) -> int:
@@ -31,6 +40,8 @@ def run_commands(noun: str, summary: str, commands: Sequence[Command], arguments
     Raises:
         OperatorError: no verb takes these arguments.
     """
+    if _is_program(commands, arguments):
+        return _run_with_argparse(noun, summary, commands, arguments)
     try:
         import cyclopts
     except ModuleNotFoundError:
@@ -57,6 +68,12 @@ def run_commands(noun: str, summary: str, commands: Sequence[Command], arguments
     return answer if isinstance(answer, int) else 0  # --help answers with nothing
 
 
+def _is_program(commands: Sequence[Command], arguments: Sequence[str]) -> bool:
+    """Whether a program is to run; its help is an answer like others."""
+    verbs = {_option(command.__name__) for command in commands if command in _PROGRAMS}
+    return bool(verbs.intersection(arguments[:1])) and not {"--help", "-h"}.intersection(arguments)
+
+
 class _Parser(argparse.ArgumentParser):
     """An argparse parser that raises instead of ending the process."""
 
@@ -77,7 +94,9 @@ def _run_with_argparse(noun: str, summary: str, commands: Sequence[Command], arg
         name = _option(command.__name__)
         about = inspect.getdoc(command) or ""
         raw = argparse.RawDescriptionHelpFormatter
-        verb = verbs.add_parser(name, help=about.partition("\n")[0], description=about, formatter_class=raw)
+        verb = verbs.add_parser(
+            name, help=about.partition("\n")[0], description=about, formatter_class=raw, allow_abbrev=False
+        )
         _add_parameters(verb, command)
     try:
         values = vars(parser.parse_args(arguments))
@@ -96,7 +115,7 @@ def _add_parameters(parser: argparse.ArgumentParser, command: Command) -> None:
         options: dict[str, typing.Any] = {} if is_required else {"default": parameter.default}
         if parameter.kind is not parameter.KEYWORD_ONLY:
             nargs = "+" if is_many and is_required else "*" if is_many else None if is_required else "?"
-            parser.add_argument(name, type=kind, nargs=nargs, **options)
+            parser.add_argument(name, metavar=name.upper(), type=kind, nargs=nargs, **options)
         elif kind is bool:
             parser.add_argument(f"--{_option(name)}", dest=name, action="store_true")
         else:

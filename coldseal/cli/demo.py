@@ -1,6 +1,7 @@
-"""`coldseal demo`: the main job, live, with faults, and a verdict.
+"""`coldseal demo`: the main job, live, with faults, and a verdict; or attacks, and who notices them.
 
-Exit code 0 when the promise held, 1 when it did not. Nothing is left behind but with `--keep`.
+Exit code 0 when the promise held, or every attack was caught, and 1 when not. Nothing is left behind but
+with `--keep`.
 """
 
 import asyncio
@@ -8,16 +9,21 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from coldseal.cli.output import print_json, print_lines
 from coldseal.errors import OperatorError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from coldseal.demo.attacks import Outcome
     from coldseal.demo.verdict import Verdict
 
 _LEAST_S = 5.0
 _MOST_SENSORS = 500
+
+Result = TypeVar("Result")
 
 
 def demo(
@@ -25,6 +31,7 @@ def demo(
     seconds: float = 40.0,
     sensors: int = 24,
     keep: Path | None = None,
+    attack: str = "",
     plain: bool = False,
     as_json: bool = False,
 ) -> int:
@@ -34,6 +41,7 @@ def demo(
         seconds: how long the sensors publish; set-up, drain and verification come on top.
         sensors: how many.
         keep: folder that keeps everything, with the evidence bundle demo.coldseal; must be new or empty.
+        attack: instead of all that, play this attack, or all; a name that there is not shows the names.
         plain: plain lines instead of the live board, as without a terminal.
         as_json: answer with one JSON object, and show nothing before.
     """
@@ -41,6 +49,8 @@ def demo(
         raise OperatorError(f"--seconds is {seconds:g}", f"Give at least {_LEAST_S:g}")
     if not 1 <= sensors <= _MOST_SENSORS:
         raise OperatorError(f"--sensors is {sensors}", f"Give 1 to {_MOST_SENSORS}")
+    if attack:
+        return _attack(attack, keep, as_json=as_json)
     folder = _work_folder(keep)
     is_kept = keep is not None
     try:
@@ -91,16 +101,65 @@ def _play(folder: Path, seconds: float, sensors: int, *, plain: bool, as_json: b
         else LiveBoard(console)
     )
 
-    async def run() -> "Verdict":
-        playing = asyncio.ensure_future(play(Plan(folder, seconds, sensors), board))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
-        return await playing
-
     with board:
-        try:
-            return asyncio.run(run())
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
+        return _run(lambda: play(Plan(folder, seconds, sensors), board))
+
+
+def _attack(name: str, keep: Path | None, *, as_json: bool) -> int:
+    """Play attacks and print who noticed them; what was not noticed is kept to look at."""
+    from rich.console import Console
+
+    from coldseal.demo.attacks import choose, play, render
+
+    names, console = choose(name), Console()
+    folder = _work_folder(keep)
+    is_kept = keep is not None
+
+    def tell(event: str) -> None:
+        if not as_json:
+            console.print(event, highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        outcomes = _run(lambda: play(folder, names, tell))
+        is_good = all(found.is_caught for found in outcomes)
+        is_kept = is_kept or not is_good
+        kept = str(folder) if is_kept else ""
+        if as_json:
+            print_json({"good": is_good, "attacks": [_described(found) for found in outcomes], "kept": kept})
+        else:
+            console.print(render(outcomes))
+            if is_kept:
+                print_lines(f"Kept in {kept}")
+        return 0 if is_good else 1
+    finally:
+        if not is_kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _described(found: "Outcome") -> dict[str, object]:
+    """Give what became of an attack."""
+    name, attack, verdict = found
+    return {
+        "attack": name,
+        "caught_by": attack.caught_by,
+        "expected": attack.verdict,
+        "good": found.is_caught,
+        "verdict": verdict,
+    }
+
+
+def _run(work: "Callable[[], Coroutine[None, None, Result]]") -> Result:
+    """Run something to its end; SIGTERM ends it as Ctrl-C does."""
+
+    async def run() -> Result:
+        running = asyncio.ensure_future(work())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+        return await running
+
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 COMMANDS = (demo,)

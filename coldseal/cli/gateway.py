@@ -1,23 +1,29 @@
 """`coldseal gateway`: set up a gateway's folder, run it, ask how it is.
 
 `init` writes every file or refuses before it writes any key. `run` is the program itself; `status`
-asks a running one over loopback.
+asks a running one over loopback. `correct` and `import` put on record what people state;
+`prune` and `hold` say what may go and what must stay.
 """
 
 from pathlib import Path
 
+from coldseal.cli.commands import program
 from coldseal.cli.output import print_facts, print_json, print_lines
+from coldseal.cli.prune import hold, prune
+from coldseal.cli.records import correct, import_
 
 CONFIG = "gateway.toml"
 ADMISSION = "admission.json"
+PREDECESSOR = "predecessor.receipt"
 
 
 def init(
     folder: Path,
     /,
     *,
-    origin: str,
     site: str,
+    origin: str = "",
+    after: Path | None = None,
     pki: Path | None = None,
     uplink: str = "",
     witness: str = "",
@@ -27,8 +33,10 @@ def init(
 
     Args:
         folder: where; must not hold a gateway yet.
-        origin: origin of the log, such as example.com/site-7/gw-0001; its last part is the gateway's name.
         site: site level of the topics.
+        origin: origin of the log, such as example.com/site-7/gw-0001; its last part is the gateway's name.
+            With --after it may be left out: the next one is taken.
+        after: last receipt of a lost log that this one continues, as `coldseal service receipt` writes it.
         pki: folder made by `coldseal identity dev-ca`, whose certificates the configuration will name.
         uplink: the service, as https://host:port; without it, entries stay here.
         witness: verifier key of the service's witness, as `coldseal service init` prints it.
@@ -38,14 +46,18 @@ def init(
     from coldseal.cli.templates import GATEWAY
     from coldseal.gateway.config import Name, Origin
 
+    origin, name, receipt = _begin(origin, after)
     check("--origin", origin, Origin)
     check("--site", site, Name)
-    holder = Holder(folder, pki, "gateway", origin.rpartition("/")[2])
+    holder = Holder(folder, pki, "gateway", name)
     new_folder(folder, CONFIG)
+    if after is not None:
+        write_new(folder / PREDECESSOR, receipt)
     write_new(folder / ADMISSION, _make_keys(folder, origin, site, holder.name))
     text = GATEWAY.format(
         origin=quote(origin),
         site=quote(site),
+        after=quote(f"file:{PREDECESSOR}" if after else ""),
         certificate=quote(holder.certificate),
         key=quote(holder.key),
         trust=quote(holder.trust),
@@ -61,6 +73,24 @@ def init(
         print_lines("", "Next:", f"  coldseal service admit SERVICE.toml {folder / ADMISSION}")
         print_lines(f"  coldseal gateway run {folder / CONFIG}")
     return 0
+
+
+def _begin(origin: str, after: Path | None) -> tuple[str, str, bytes]:
+    """Give the origin of a new log, its gateway's name, and the receipt that it cites, if there is one."""
+    from coldseal.core.log.succession import first_origin, next_origin
+    from coldseal.errors import OperatorError
+    from coldseal.gateway.succession import read_receipt
+
+    if after is None:
+        if not origin:
+            raise OperatorError("--origin is missing", "Give it, or --after to continue a lost log")
+        return origin, origin.rpartition("/")[2], b""
+    receipt = read_receipt(after)
+    expected = next_origin(receipt.cited.origin)
+    if origin not in {"", expected}:
+        what = f"--origin is {origin!r}, but {receipt.cited.origin} goes on as {expected}"
+        raise OperatorError(what, "Leave --origin out: the right one is taken")
+    return expected, first_origin(expected).rpartition("/")[2], receipt.note
 
 
 def _make_keys(folder: Path, origin: str, site: str, name: str) -> bytes:
@@ -83,6 +113,7 @@ def _make_keys(folder: Path, origin: str, site: str, name: str) -> bytes:
     return encode_log_file(AdmittedLog(origin, name, keys.EcdsaSigner(record).spki, lines, site))
 
 
+@program
 def run(config: Path, /, *, set_: list[str] | None = None, log_level: str = "info") -> int:
     """Run the gateway until SIGTERM or SIGINT; logs go to stderr as JSON lines.
 
@@ -115,4 +146,4 @@ def status(config: Path, /, *, set_: list[str] | None = None, as_json: bool = Fa
     return show_status("gateway", load_gateway(config, set_ or ()).http.listen, as_json=as_json)
 
 
-COMMANDS = (init, run, status)
+COMMANDS = (init, run, status, correct, import_, prune, hold)

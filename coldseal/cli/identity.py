@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from coldseal.cli.keys import revoke_key, roll_over
 from coldseal.cli.output import print_facts, print_json, print_lines
 from coldseal.errors import OperatorError
 
@@ -202,4 +203,4 @@ def _now() -> datetime:
     return datetime.fromtimestamp(Clock().now().t_ms / 1000, UTC)
 
 
-COMMANDS = (dev_ca, device, renew, revoke, show, password)
+COMMANDS = (dev_ca, device, renew, revoke, roll_over, revoke_key, show, password)

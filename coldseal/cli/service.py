@@ -1,11 +1,14 @@
 """`coldseal service`: set up a service's folder, admit logs, run it, ask how it is.
 
-`init` writes every file or refuses before it writes any key. A log is taken in only after `admit`.
+`init` writes every file or refuses before it writes any key. A log is taken in only after `admit`;
+`receipt` gives what a new gateway needs to continue a lost one.
 """
 
 import hashlib
+from contextlib import closing
 from pathlib import Path
 
+from coldseal.cli.commands import program
 from coldseal.cli.output import print_facts, print_json, print_lines
 from coldseal.errors import OperatorError
 
@@ -52,12 +55,15 @@ def init(folder: Path, /, *, name: str = "localhost", pki: Path | None = None, a
     return 0
 
 
-def admit(config: Path, admissions: list[Path], /, *, as_json: bool = False) -> int:
+def admit(
+    config: Path, admissions: list[Path], /, *, witness_only: bool = False, as_json: bool = False
+) -> int:
     """Take gateways' logs from now on; a running service notices it by itself.
 
     Args:
         config: service.toml.
         admissions: files made by `coldseal gateway init`.
+        witness_only: cosign checkpoints of these logs when asked, and take no entries in.
         as_json: answer with one JSON object.
     """
     from coldseal.cli.setup import write_new
@@ -66,7 +72,7 @@ def admit(config: Path, admissions: list[Path], /, *, as_json: bool = False) -> 
 
     data = load_service(config).service.data
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = data / "logs"
+    folder = data / ("witnessed" if witness_only else "logs")
     known = Admission(folder)
     admitted = []
     for path in admissions:
@@ -92,6 +98,7 @@ def admit(config: Path, admissions: list[Path], /, *, as_json: bool = False) -> 
     return 0
 
 
+@program
 def run(config: Path, /, *, set_: list[str] | None = None, log_level: str = "info") -> int:
     """Run the service until SIGTERM or SIGINT; logs go to stderr as JSON lines.
 
@@ -124,4 +131,35 @@ def status(config: Path, /, *, set_: list[str] | None = None, as_json: bool = Fa
     return show_status("service", load_service(config, set_ or ()).http.listen, as_json=as_json)
 
 
-COMMANDS = (init, admit, run, status)
+def receipt(config: Path, origin: str, *, output: Path | None = None) -> int:
+    """Give the newest receipt of a log, which a new gateway cites to continue it; the service may be running.
+
+    Args:
+        config: service.toml.
+        origin: the log.
+        output: a new file for it; without it, it is printed.
+    """
+    from coldseal.cli.setup import write_new
+    from coldseal.service.config import load_service
+    from coldseal.service.ledger import LEDGER
+    from coldseal.service.storage.sqlite import SqliteLedger
+    from coldseal.signing.secrets import read_symmetric_key
+
+    settings = load_service(config)
+    path = settings.service.data / LEDGER
+    if not path.exists():
+        raise OperatorError(f"{path} is not there", "Name the service.toml of a service that has run")
+    key = read_symmetric_key(settings.store.key, Path())
+    with closing(SqliteLedger(path, key, limit_bytes=settings.store.limit_mb << 20)) as ledger:
+        newest = ledger.receipt(origin)
+    if newest is None:
+        raise OperatorError(f"no receipt was given for {origin}", "Name the origin of a log that is held")
+    if output is None:
+        print_lines(newest.note.decode().removesuffix("\n"))
+    else:
+        write_new(output, newest.note)
+        print_lines(f"{output}: {origin} at size {newest.size}")
+    return 0
+
+
+COMMANDS = (init, admit, run, status, receipt)

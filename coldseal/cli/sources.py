@@ -1,19 +1,21 @@
-"""Where evidence is exported from: a gateway's own log, or the copy that a service keeps.
+"""Where evidence comes from: a gateway's own log, or the copy that a service keeps.
 
-Both are only read, and may be running. A range is given as the law has it: entries, the compact range before
-them, and every checkpoint and receipt over them. Judges nothing.
+Both are only read, and may be running. Judges nothing.
 """
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final
 
-from coldseal.core.log.checkpoint import parse_checkpoint_text, parse_note, parse_vkey
+from coldseal.core.log.canonical import Value, parse_base64
+from coldseal.core.log.checkpoint import VerifierKey, parse_vkey
 from coldseal.core.log.evidence import Policy
 from coldseal.core.log.merkle import CompactRange, leaf_hash
-from coldseal.errors import OperatorError, UnavailableError
+from coldseal.core.log.record import parse_entry
+from coldseal.errors import InputError, OperatorError, UnavailableError
+from coldseal.evidence.source import Source, Stamped, scan_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,26 +23,8 @@ if TYPE_CHECKING:
     from coldseal.gateway.config import GatewayConfig
     from coldseal.service.config import ServiceConfig
 
-_HERE = Path()
-
-
-class Source(Protocol):
-    """One log that can be exported."""
-
-    policy: Policy
-    size: int
-
-    def read(self, first: int, count: int) -> list[bytes]:
-        """Give entries; fewer than ``count`` only at the end."""
-
-    def prior(self, first: int) -> CompactRange:
-        """Give the compact range over the entries before ``first``."""
-
-    def notes(self) -> Iterator[bytes]:
-        """Give every receipt, rising, then the newest checkpoint."""
-
-    def close(self) -> None:
-        """Close what was opened."""
+_HERE: Final = Path()
+_AT_ONCE: Final = 4096
 
 
 def open_source(config: Path, origin: str = "") -> Source:
@@ -54,13 +38,7 @@ def open_source(config: Path, origin: str = "") -> Source:
         OperatorError: the file is neither, or the log is not there.
         UnavailableError: the store cannot be read now.
     """
-    try:
-        tables = tomllib.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OperatorError(
-            f"{config} cannot be read: {error}", "Name gateway.toml or service.toml"
-        ) from error
-    if "gateway" in tables:
+    if is_gateway(config):
         from coldseal.gateway.config import load_gateway
 
         return GatewaySource(load_gateway(config))
@@ -69,15 +47,18 @@ def open_source(config: Path, origin: str = "") -> Source:
     return ServiceSource(load_service(config), origin)
 
 
-def size_of(note: bytes) -> int:
-    """Give the tree size of a signed checkpoint; its signatures are not looked at."""
-    return parse_checkpoint_text(parse_note(note).text).size
+def is_gateway(config: Path) -> bool:
+    """Whether a configuration is a gateway's.
 
-
-def is_cosigned(note: bytes, policy: Policy) -> bool:
-    """Whether a witness of the policy has put a line under a checkpoint; the line is not verified."""
-    signers = {(line.name, line.key_id) for line in parse_note(note).signatures}
-    return any((key.name, key.id) in signers for key in policy.witnesses)
+    Raises:
+        OperatorError: it cannot be read.
+    """
+    try:
+        return "gateway" in tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OperatorError(
+            f"{config} cannot be read: {error}", "Name gateway.toml or service.toml"
+        ) from error
 
 
 class GatewaySource:
@@ -85,43 +66,39 @@ class GatewaySource:
 
     def __init__(self, config: GatewayConfig) -> None:
         """Open it beside the gateway that may be writing it."""
-        from coldseal.gateway.app import LOG_FOLDER, open_keys
         from coldseal.gateway.store.reader import LogReader
         from coldseal.gateway.uplink.receipts import Receipts
+        from coldseal.gateway.uplink.tokens import Tokens
+        from coldseal.gateway.writer import LOG_FOLDER
         from coldseal.signing.secrets import read_symmetric_key
 
-        key, data, origin = (
-            read_symmetric_key(config.store.key, _HERE),
-            config.gateway.data,
-            config.gateway.origin,
-        )
+        key, data = read_symmetric_key(config.store.key, _HERE), config.gateway.data
+        self._config = config
         self._reader = LogReader(data / LOG_FOLDER, key)
         self.size = self._reader.size()
+        self.begin = max((end for _, end, pruned in self._reader.closed_segments() if pruned), default=0)
+        self._settings = self._reader.settings() or scan_settings(self.read, self.size)
         try:
             self._receipts: Receipts | None = Receipts(data, key, readonly=True)
+            self._tokens: Tokens | None = Tokens(data, key, readonly=True)
         except UnavailableError:  # nothing was ever delivered
-            self._receipts = None
-        keys, witness = open_keys(config), config.uplink.witness
-        self.policy = Policy(
-            origin,
-            keys.record.spki,
-            (keys.checkpoint.verifier_key(origin), keys.interop.verifier_key(origin)),
-            (parse_vkey(witness),) if witness else (),
-            mode=config.gateway.signature,
-        )
+            self._receipts = self._tokens = None
+        uplink = config.uplink
+        names = [uplink.witness] if uplink.witness else []
+        witnesses = tuple(map(parse_vkey, [*names, *(each.key for each in uplink.witnesses)]))
+        self.policy = policy_of(self._settings[0], witnesses, config.witness.quorum)
 
     def read(self, first: int, count: int) -> list[bytes]:
         """Give entries; fewer than ``count`` only at the end."""
         return self._reader.read(first, max_entries=count, max_bytes=count * 65_537)
 
-    def prior(self, first: int) -> CompactRange:
-        """Give the compact range over the entries before ``first``, from stored hashes."""
-        hashes, at = [], 0
-        for level in reversed(range(first.bit_length())):
-            if first >> level & 1:
-                hashes.append(self._reader.nodes(level, at >> level))
-                at += 1 << level
-        return CompactRange.from_hashes(first, hashes)
+    def nodes(self, level: int, index: int) -> bytes:
+        """Give the hash over a complete subtree, from stored hashes."""
+        return self._reader.nodes(level, index)
+
+    def settings(self) -> list[bytes]:
+        """Give the entries that say what the log is."""
+        return self._settings
 
     def notes(self) -> Iterator[bytes]:
         """Give every receipt, rising, then the newest checkpoint."""
@@ -131,11 +108,40 @@ class GatewaySource:
         if newest is not None:
             yield newest.note
 
+    def timestamps(self, size: int) -> list[Stamped]:
+        """Give the timestamps of checkpoints over at most ``size`` entries."""
+        found = [] if self._tokens is None else self._tokens.timestamps(0, size)
+        checkpoints = ((each, self._reader.checkpoint_at_most(each.size)) for each in found)
+        return [
+            Stamped(each.size, checkpoint.note, each.response)
+            for each, checkpoint in checkpoints
+            if checkpoint is not None and checkpoint.size == each.size
+        ]
+
+    def certificates(self) -> dict[str, bytes]:
+        """Give the certificates that the configuration names, as far as they can be read."""
+        mqtt, uplink = self._config.mqtt, self._config.uplink
+        named = {
+            "gateway-listener.pem": mqtt.certificate,
+            "device-ca.pem": mqtt.client_ca,
+            "gateway-uplink.pem": uplink.certificate,
+            "service-ca.pem": uplink.ca,
+        }
+        return {
+            name: path.read_bytes() for name, path in named.items() if path is not None and path.is_file()
+        }
+
+    def timestamp_ca(self) -> bytes:
+        """Give the roots of the timestamp authority."""
+        path = self._config.timestamp.ca
+        return path.read_bytes() if path is not None and path.is_file() else b""
+
     def close(self) -> None:
         """Close what was opened."""
         self._reader.close()
-        if self._receipts is not None:
-            self._receipts.close()
+        for each in (self._receipts, self._tokens):
+            if each is not None:
+                each.close()
 
 
 class ServiceSource:
@@ -160,10 +166,12 @@ class ServiceSource:
                 f"Use --origin with one of: {', '.join(known) or 'none'}",
             )
         key = read_symmetric_key(config.store.key, _HERE)
+        self._config = config
         self._ledger = SqliteLedger(settings.data / LEDGER, key, limit_bytes=config.store.limit_mb << 20)
         self._origin = chosen
         head = self._ledger.head(chosen)
         self.size = head.size
+        self.begin = 0
         witness = open_ed25519(config.witness.key, base=_HERE).verifier_key(settings.name, cosigner=True)
         self.policy = Policy(
             chosen, log.record_key, log.checkpoint_keys, (witness,), mode=head.mode or "record"
@@ -171,20 +179,67 @@ class ServiceSource:
 
     def read(self, first: int, count: int) -> list[bytes]:
         """Give entries; fewer than ``count`` only at the end."""
-        return self._ledger.entries(self._origin, first, first + count)
+        return self._ledger.entries(self._origin, first, min(self.size, first + count))
 
-    def prior(self, first: int) -> CompactRange:
-        """Give the compact range over the entries before ``first``, by hashing them."""
-        found = CompactRange()
-        while found.size < first:
-            for entry in self.read(found.size, min(4096, first - found.size)):
-                found.append(leaf_hash(entry))
-        return found
+    def nodes(self, level: int, index: int) -> bytes:
+        """Give the hash over a complete subtree, by hashing its entries."""
+        at, end, tree = index << level, (index + 1) << level, CompactRange()
+        while at < end and (entries := self.read(at, min(_AT_ONCE, end - at))):
+            tree.extend([leaf_hash(entry) for entry in entries])
+            at += len(entries)
+        if at != end:
+            raise InputError("log", "node", (level, index), f"a complete subtree of {self.size} entries")
+        return tree.root()
+
+    def settings(self) -> list[bytes]:
+        """Give the entries that say what the log is."""
+        return scan_settings(self.read, self.size)
 
     def notes(self) -> Iterator[bytes]:
         """Give every receipt, rising."""
         yield from (receipt.note for receipt in self._ledger.receipts(self._origin))
 
+    def timestamps(self, size: int) -> list[Stamped]:
+        """Give none: gateways keep them."""
+        del size
+        return []
+
+    def certificates(self) -> dict[str, bytes]:
+        """Give the certificates that the configuration names, as far as they can be read."""
+        tls = self._config.tls
+        named = {"service.pem": tls.certificate, "gateway-ca.pem": tls.client_ca}
+        return {name: path.read_bytes() for name, path in named.items() if path.is_file()}
+
+    def timestamp_ca(self) -> bytes:
+        """Give none."""
+        return b""
+
     def close(self) -> None:
         """Close what was opened."""
         self._ledger.close()
+
+
+def policy_of(genesis: bytes, witnesses: tuple[VerifierKey, ...], quorum: int) -> Policy:
+    """Read a log's name, mode and first keys from its genesis entry.
+
+    Raises:
+        InputError: it says no such thing.
+    """
+    entry = parse_entry(genesis)
+    keys, mode = entry.data.get("checkpoint_keys"), entry.data.get("mode")
+    record = _text(entry.data.get("record_key"))
+    return Policy(
+        entry.log,
+        parse_base64(record, where="genesis", field="record_key"),
+        tuple(parse_vkey(_text(key)) for key in keys) if isinstance(keys, list) else (),
+        witnesses,
+        quorum,
+        _text(mode),
+    )
+
+
+def _text(value: Value) -> str:
+    """Read a text."""
+    if not isinstance(value, str):
+        raise InputError("genesis", "mode or keys", value, "a text")
+    return value

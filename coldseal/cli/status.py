@@ -73,6 +73,16 @@ def _silent(silent: Mapping[str, float]) -> str:
     return ", ".join(f"{name} ({render_span(span)})" for name, span in silent.items()) or "none"
 
 
+def _witnesses(witnesses: Mapping[str, str]) -> str:
+    """Name the further witnesses and how far each is."""
+    return ", ".join(f"{name}: {state}" for name, state in witnesses.items()) or "none"
+
+
+def _continued(logs: Mapping[str, str]) -> str:
+    """Name the logs that go on under another origin."""
+    return ", ".join(f"{before} as {after}" for before, after in logs.items()) or "none"
+
+
 _KNOWN: Final[dict[str, tuple[str, Render]]] = {
     "size": ("entries", "{:,}".format),
     "published": ("with receipt", "{:,}".format),
@@ -80,6 +90,9 @@ _KNOWN: Final[dict[str, tuple[str, Render]]] = {
     "backlog_s": ("oldest without receipt", render_span),
     "receipt_age_s": ("last receipt", _age),
     "checkpoint_age_s": ("last checkpoint", _age),
+    "unwitnessed": ("not witnessed by the quorum", "{:,}".format),
+    "unwitnessed_s": ("oldest not witnessed", render_span),
+    "witnesses": ("further witnesses", _witnesses),
     "store_bytes": ("store", render_bytes),
     "store_limit_bytes": ("store limit", render_bytes),
     "sensors": ("sensors heard", str),
@@ -87,6 +100,8 @@ _KNOWN: Final[dict[str, tuple[str, Render]]] = {
     "certificate_days": ("certificate lives", "{} days".format),
     "uptime_s": ("running for", render_span),
     "logs": ("admitted logs", str),
+    "witnessed_logs": ("logs only witnessed", str),
+    "succeeded_logs": ("logs that go on under another origin", _continued),
     "verify_backlog": ("signatures to check", "{:,}".format),
     "refuted": ("wrong signatures", "{:,}".format),
 }

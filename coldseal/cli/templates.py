@@ -16,6 +16,8 @@ site = {site}
 data = "data"
 # "record": every entry is signed. "checkpoint": one signature for each commit, for high rates.
 signature = "record"
+# The last receipt of a lost log that this one continues; empty: it continues none.
+after = {after}
 
 [mqtt]
 # Loopback only, until you decide otherwise: "0.0.0.0:8883" takes devices from the network, by TLS 1.3.
@@ -52,6 +54,13 @@ key = {key}
 ca = {trust}
 # The key whose cosignature is the receipt, as `coldseal service init` prints it.
 witness = {witness}
+
+# Further witnesses, of somebody else, and how many must cosign (the service is one of them):
+# [[uplink.witnesses]]
+# url = "https://HOST:8443/v1/witness"
+# key = "the verifier key that it shows"
+# [witness]
+# quorum = 2
 
 [http]
 # /healthz /readyz /metrics /status, for this machine only.

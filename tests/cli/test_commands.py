@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coldseal.cli.commands import run_commands
+from coldseal.cli.commands import program, run_commands
 from coldseal.errors import OperatorError
 
 CALLS: list[object] = []
@@ -54,6 +54,13 @@ def noun(*, seconds: float = 2.0) -> int:
     return 0
 
 
+@program
+def serve(config: Path, /, *, set_: list[str] | None = None) -> int:
+    """Run until stopped."""
+    CALLS.append((config, list(set_ or ())))
+    return 3
+
+
 @pytest.fixture(params=["cyclopts", "argparse"])
 def parse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Parse with each of the two."""
@@ -65,7 +72,7 @@ def parse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ca
         """Run the nouns above."""
         if arguments[:1] == ("noun",):
             return run_commands("noun", "does things", (noun,), arguments[1:])
-        return run_commands("thing", "does things", (show_it, must, maybe), arguments)
+        return run_commands("thing", "does things", (show_it, must, maybe, serve), arguments)
 
     return run
 
@@ -109,9 +116,18 @@ def test_a_noun_without_verb_takes_its_options_directly(parse: Callable[..., int
     assert CALLS == [2.0, 5.0]
 
 
+def test_a_program_takes_its_arguments_like_any_verb(parse: Callable[..., int]) -> None:
+    """In any order."""
+    assert parse("serve", "--set", "a.b=1", "a.toml", "--set", "c.d=e") == 3
+    assert [(Path("a.toml"), ["a.b=1", "c.d=e"])] == CALLS
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        (("serve",), "config"),
+        (("serve", "a.toml", "--se", "a.b=1"), "--se"),
+        (("serve", "a.toml", "--unknown"), "--unknown"),
         (("must",), "origin"),
         (("nothing",), "nothing"),
         (("show-it",), "config"),
@@ -132,7 +148,10 @@ def test_wrong_usage_raises_and_names_what_is_wrong(
     assert CALLS == []
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("show-it", "--help"), ("noun", "--help")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("show-it", "--help"), ("serve", "--help"), ("serve", "a", "-h"), ("noun", "--help")],
+)
 def test_help_is_plain_without_a_terminal(
     parse: Callable[..., int], arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import zipfile
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -11,12 +13,19 @@ import aiohttp
 import pytest
 
 from coldseal.cli.main import run
+from coldseal.cli.sources import open_source
+from coldseal.core.log import canonical
+from coldseal.core.log.checkpoint import parse_checkpoint_text, parse_note
+from coldseal.core.log.merkle import leaf_hash, verify_inclusion
+from coldseal.core.log.proof import parse_proof
+from coldseal.core.log.record import parse_entry
 from coldseal.demo.gauges import LOG_ENTRIES, PUBLISHED_ENTRIES, read_gauges
 from coldseal.demo.site import ORIGIN, Site, prepare_site
 from coldseal.gateway.app import LOG_FOLDER, open_keys, open_log
 from coldseal.gateway.config import GatewayConfig, load_gateway
+from coldseal.gateway.store.drafts import Draft
 from coldseal.gateway.store.log import Group
-from coldseal.gateway.store.sealing import Draft, Sealer
+from coldseal.gateway.store.sealing import Sealer
 from tests.campaigns.test_sigkill import make_fleet
 from tests.waiting import until
 
@@ -73,6 +82,20 @@ def verdict(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, object]
     return found
 
 
+def sensors_of(site: Site, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Name a sensor of each device as the command line wants it."""
+    source = open_source(site.gateway_config)
+    try:
+        entries = map(parse_entry, source.read(0, 500))
+        found = {
+            str(entry.src["dev"]): str(entry.data["sensor"]) for entry in entries if entry.kind == "reading"
+        }
+    finally:
+        source.close()
+    capsys.readouterr()
+    return {device: f"{device}/{sensor}" for device, sensor in found.items()}
+
+
 def test_what_a_running_gateway_exports_is_good(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     """It is only read beside the writer."""
     found = verdict(site.folder / "live.coldseal", capsys)
@@ -98,19 +121,141 @@ def test_gateway_and_service_export_the_same_good_log(
 
 
 @pytest.mark.parametrize("noun", ["gateway", "service"])
-def test_a_range_begins_at_its_tile_and_ends_with_the_receipt_over_it(
+def test_a_range_ends_with_the_receipt_over_it_and_its_proof_covers_the_rest(
     site: Site, noun: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The proof covers what came before."""
+    """The genesis entry comes with it."""
     config = site.gateway_config if noun == "gateway" else site.service_config
     path = tmp_path / "range.coldseal"
     command = ["evidence", "export", str(config), str(path), "--first", "300", "--last", "310"]
     assert run(command) == 0
     found = verdict(path, capsys)
-    assert (found["good"], found["first"]) == (True, 256)
-    size = found["size"]
-    assert isinstance(size, int)
-    assert size > 310
+    assert (found["good"], found["first"], found["entries"]) == (True, 300, 12)
+    assert isinstance(found["size"], int)
+    assert found["size"] > 310
+
+
+@pytest.mark.parametrize("noun", ["gateway", "service"])
+def test_a_bundle_of_one_sensor_shows_no_other_s_entries(
+    site: Site, noun: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither as entries nor in the table nor anywhere else in the file."""
+    config = site.gateway_config if noun == "gateway" else site.service_config
+    one, other = site.sensors
+    path = tmp_path / "sensor.coldseal"
+    sensors = sensors_of(site, capsys)
+    assert run(["evidence", "export", str(config), str(path), "--sensor", sensors[one]]) == 0
+    found = verdict(path, capsys)
+    assert found["good"] is True
+    with zipfile.ZipFile(path) as archive:
+        table = archive.read("readings.csv").decode().splitlines()
+        manifest = json.loads(archive.read("manifest.json"))
+        parts = {name: archive.read(name) for name in archive.namelist() if "certificates" not in name}
+    assert {line.split(",")[2] for line in table[1:]} == {one}
+    assert len(table) > 100
+    assert manifest["selection"] == {"sensors": sensors[one]}
+    assert not any(other.encode() in data for data in parts.values())
+
+
+def test_a_shipment_and_a_period_choose_what_they_say(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file of assignments names sensors and period; --to narrows it."""
+    one, _ = site.sensors
+    assignments = tmp_path / "assignments.toml"
+    assignments.write_text(f'[shipments.S-1]\ndevices = ["{one}"]\nfrom = 2020-01-01\n', encoding="utf-8")
+    path = tmp_path / "shipment.coldseal"
+    command = ["evidence", "export", str(site.service_config)]
+    options = ["--shipment", "S-1", "--assignments", str(assignments)]
+    assert run([*command, str(path), *options]) == 0
+    assert verdict(path, capsys)["good"] is True
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    since = "2020-01-01T00:00:00.000Z"
+    assert manifest["selection"] == {"devices": one, "from": since, "shipment": "S-1"}
+    assert run([*command, str(tmp_path / "x"), *options, "--to", "2021-01-01"]) == 2
+    assert "no such entries" in capsys.readouterr().err
+
+
+def test_an_export_of_a_gateway_is_itself_on_record(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the hash of the file; the next export has the entry in it."""
+    path = tmp_path / "first.coldseal"
+    command = ["evidence", "export", str(site.gateway_config)]
+    capsys.readouterr()
+    options = ["--last", "20", "--who", "A. Inspector", "--why", "audit", "--json"]
+    assert run([*command, str(path), *options]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert run([*command, str(tmp_path / "all"), "--tail"]) == 0
+    seq = made["on_record"]
+    source = open_source(site.gateway_config)
+    try:
+        (raw,) = source.read(seq, 1)
+    finally:
+        source.close()
+    entry = parse_entry(raw)
+    assert entry.kind == "export"
+    assert entry.data == {
+        "bundle": canonical.encode_base64(bytes.fromhex(made["sha256"])),
+        "first": 0,
+        "last": 20,
+        "selection": {"last": 20},
+        "size": made["size"],
+        "who": "A. Inspector",
+        "why": "audit",
+    }
+
+
+def test_an_export_of_a_copy_touches_no_log(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The service could not sign for the gateway."""
+    sizes = []
+    for name in ("one", "other"):
+        capsys.readouterr()
+        command = ["evidence", "export", str(site.service_config), str(tmp_path / name), "--json"]
+        assert run(command) == 0
+        assert json.loads(capsys.readouterr().out)["on_record"] is None
+        source = open_source(site.gateway_config)
+        sizes.append(source.size)
+        source.close()
+    assert sizes[0] == sizes[1]
+
+
+def test_nothing_is_exported_that_cannot_be_put_on_record(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bundle is taken back."""
+    path = tmp_path / "x.coldseal"
+    command = ["evidence", "export", str(site.gateway_config), str(path), "--why", "a\nb"]
+    assert run(command) == 2
+    assert "not well formed" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_entry_is_proven_by_one_text(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """C2SP tlog-proof; the same from the gateway's stored hashes and from the service's copy."""
+    proofs = []
+    for name, config in (("gateway", site.gateway_config), ("service", site.service_config)):
+        path = tmp_path / f"{name}.tlog-proof"
+        assert run(["evidence", "prove", str(config), "305", str(path)]) == 0
+        assert run(["evidence", "prove", str(config), "305", str(path)]) == 2, "it is there"
+        proofs.append(parse_proof(path.read_bytes()))
+    for proof in proofs:
+        checkpoint = parse_checkpoint_text(parse_note(proof.note).text)
+        verify_inclusion(leaf_hash(proof.extra), 305, checkpoint.size, proof.hashes, checkpoint.root)
+        assert parse_entry(proof.extra).seq == proof.seq == 305
+    assert proofs[0] == proofs[1]
+    capsys.readouterr()
+    output = str(tmp_path / "x")
+    assert run(["evidence", "prove", str(site.service_config), "0", output, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["seq"] == 0
+    for seq in ("999999", "-1"):
+        assert run(["evidence", "prove", str(site.service_config), seq, f"{output}{seq}"]) == 2
 
 
 def test_with_tail_the_entries_without_receipt_are_there_and_said_not_to_be_anchored(
@@ -118,9 +263,11 @@ def test_with_tail_the_entries_without_receipt_are_there_and_said_not_to_be_anch
 ) -> None:
     """The shutdown came after the last receipt."""
     path = tmp_path / "tail.coldseal"
-    assert run(["evidence", "export", str(site.gateway_config), str(path), "--tail"]) == 0
-    found = verdict(path, capsys)
-    faults = found["faults"]
+    command = ["evidence", "export", str(site.gateway_config)]
+    assert run([*command, str(tmp_path / "without")]) == 0
+    assert "more have no receipt yet" in capsys.readouterr().out
+    assert run([*command, str(path), "--tail"]) == 0
+    faults = verdict(path, capsys)["faults"]
     assert isinstance(faults, list)
     assert [fault["verdict"] for fault in faults] == ["tail-not-anchored"]
 
@@ -147,13 +294,22 @@ def test_a_gateway_that_never_delivered_exports_what_its_own_checkpoint_covers(
 async def _seal_two(config: GatewayConfig, key: bytes) -> None:
     """Seal two entries and a checkpoint without a gateway."""
     log, keys = open_log(config, key, 1_800_000_000_000), open_keys(config)
-    sealer = Sealer(keys, is_each_signed=True, bench=None)
+    sealer = Sealer(keys, is_each_signed=True, beside=None)
     moment = "2026-01-01T00:00:00.000Z"
+    checkpoint_keys = (keys.checkpoint, keys.interop)
+    genesis: dict[str, canonical.Value] = {
+        "checkpoint_keys": [key.verifier_key("example.com/alone").encode() for key in checkpoint_keys],
+        "mode": "record",
+        "record_key": canonical.encode_base64(keys.record.spki),
+    }
     drafts = [
-        Draft("genesis", moment, TQ, b"{}", b'{"mode":"record"}'),
+        Draft("genesis", moment, TQ, b"{}", canonical.encode(genesis)),
         Draft("boot", moment, TQ, b"{}", b"{}"),
     ]
-    entries, chain = await sealer.seal(log.chain, drafts)
+    sealer.begin(log.chain)
+    sealed = await sealer.seal(drafts)
+    assert sealed is not None
+    entries, chain = sealed
     await log.commit(Group(entries=entries, chain=chain, checkpoint=sealer.checkpoint(chain)))
     await log.close()
 
@@ -161,7 +317,11 @@ async def _seal_two(config: GatewayConfig, key: bytes) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--first", "999999"], "no entries from 999999"),
+        (["--first", "999999"], "no such entries"),
+        (["--sensor", "truck"], "names no sensor"),
+        (["--from", "soon"], "no time"),
+        (["--shipment", "S-1"], "belong together"),
+        (["--shipment", "S-1", "--assignments", "x", "--device", "d"], "says which sensors"),
         (["--origin", "other"], "keeps no log 'other'"),
     ],
 )

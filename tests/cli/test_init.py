@@ -177,6 +177,16 @@ def test_admitting_a_log_puts_it_where_the_service_looks(
     assert json.loads(done.stdout) == {"admitted": ["example.com/s1/gw-0001"]}
 
 
+def test_a_log_that_is_only_witnessed_is_not_taken_in(tmp_path: Path, site: Site) -> None:
+    """It stands in a folder of its own."""
+    assert run(["service", "init", str(tmp_path / "s"), "--pki", str(site.pki)]) == 0
+    config, admission = tmp_path / "s" / "service.toml", site.gateway.parent / "admission.json"
+    assert run(["service", "admit", str(config), str(admission), "--witness-only"]) == 0
+    data = load_service(config).service.data
+    assert len(Admission(data / "witnessed")) == 1
+    assert len(Admission(data / "logs")) == 0
+
+
 def test_an_origin_with_other_keys_is_not_admitted_again(
     tmp_path: Path, site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,7 +37,6 @@ EXTRAS = [
     "cyclopts",
     "rich",
     "msgspec",
-    "structlog",
     "prometheus_client",
     "argon2",
     "apsw",
@@ -65,6 +64,20 @@ def test_help_names_every_noun_and_the_exit_codes(
         assert noun in text
         assert described.summary in text
     assert "0 good, 1 verdict against, 2 usage or configuration, 3 unavailable" in text
+
+
+@pytest.mark.parametrize("noun", ["gateway", "service"])
+def test_a_program_keeps_nothing_in_memory_that_only_people_look_at(noun: str) -> None:
+    """It runs for months, and its parser would stay with it."""
+    code = (
+        f"import sys, coldseal.{noun}.app; from coldseal.cli.main import run;"
+        f" run(['{noun}', 'run', 'missing.toml']); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "missing.toml" in done.stderr
+    assert not {"cyclopts", "rich", "pygments"} & set(done.stdout.split())
 
 
 def test_help_fits_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:

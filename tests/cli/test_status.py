@@ -26,6 +26,7 @@ STATUS: Mapping[str, object] = {
     "receipt_age_s": None,
     "checkpoint_age_s": 4000,
     "store_bytes": 5_000_000,
+    "witnesses": {"w1+00": "cosigns, up to 7", "w2+00": "no route, up to 0"},
     "silent": {"freezer-2": 7300.0, "freezer-3": 60},
     "clock": None,
     "house_rule": "none",
@@ -69,6 +70,7 @@ def test_a_well_program_is_described_in_words(site: Site, capsys: pytest.Capture
         "last receipt            never",
         "last checkpoint         67 min ago",
         "store                   4.8 MiB",
+        "further witnesses       w1+00: cosigns, up to 7, w2+00: no route, up to 0",
         "silent sensors          freezer-2 (2 h), freezer-3 (60 s)",
         "clock                   unknown",
         "house rule              none",
@@ -79,15 +81,16 @@ def test_a_well_program_is_described_in_words(site: Site, capsys: pytest.Capture
 
 def test_a_program_that_is_not_well_says_why_and_exits_with_1(site: Site) -> None:
     """As a process, in words and as JSON."""
-    with program(Health(("the disk is full",)), {"size": 1, "silent": {}}) as address:
+    with program(Health(("the disk is full",)), {"size": 1, "silent": {}, "witnesses": {}}) as address:
         option = f"http.listen={address}"
         done = coldseal("service", "status", site.service, "--set", option)
         assert done.returncode == 1
         assert "The service is NOT WELL.\n  the disk is full\n" in done.stdout
-        assert "silent sensors  none" in done.stdout
+        assert "silent sensors     none" in done.stdout
+        assert "further witnesses  none" in done.stdout
         done = coldseal("service", "status", site.service, "--set", option, "--json")
     assert done.returncode == 1
-    expected = {"ok": False, "reasons": ["the disk is full"], "size": 1, "silent": {}}
+    expected = {"ok": False, "reasons": ["the disk is full"], "size": 1, "silent": {}, "witnesses": {}}
     assert json.loads(done.stdout) == expected
 
 

@@ -1,0 +1,65 @@
+"""Holds the table of readings against what the entries give, without reading all of it at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coldseal.core.log.evidence import Fault, Verdict
+from coldseal.core.log.merkle import HASH_SIZE
+from coldseal.core.log.table import HEADER, first_difference
+from coldseal.evidence.files import TABLE
+from coldseal.evidence.reader import MAX_ENTRIES, Archive
+from coldseal.evidence.work import cut
+
+if TYPE_CHECKING:
+    from coldseal.core.log.evidence import Stretch
+    from coldseal.evidence.reader import Bundle
+
+_DETAIL: Final = f"{TABLE} is not what the entries give"
+
+
+class TableComparison:
+    """Goes through the table beside the entries; the first difference counts.
+
+    Attributes:
+        fault: the difference, None if there is none.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Open the table, and compare its first line."""
+        self.fault: Fault | None = None
+        self._bundle = bundle
+        self._archive = Archive(bundle.path)
+        self._file = self._archive.open(TABLE)
+        self._last = 0
+        header = HEADER.encode()
+        if self._file.read(len(header)) != header:
+            self._differ(0)
+
+    def compare(self, stretch: Stretch) -> None:
+        """Compare the rows of the next stretch."""
+        if self.fault is not None or not stretch.table:
+            return
+        expected = stretch.table.encode()
+        found = self._file.read(len(expected))
+        if found != expected:
+            self._differ(self._find(stretch.first, found))
+        self._last = stretch.first + len(stretch.leaves) // HASH_SIZE - 1
+
+    def finish(self) -> None:
+        """Insist on the table's end."""
+        if self.fault is None and self._file.read(1):
+            self._differ(self._last)
+        self._file.close()
+        self._archive.close()
+
+    def _differ(self, seq: int) -> None:
+        """Note the difference."""
+        self.fault = Fault(Verdict.CSV, seq, _DETAIL)
+
+    def _find(self, first: int, found: bytes) -> int:
+        """Name the entry, where only its stretch is known."""
+        file = next(file for file in self._bundle.files if any(first == start for start, _ in file.pieces))
+        pieces, _ = cut(file, self._archive.read(file.name, MAX_ENTRIES))
+        entries = next(piece.entries for piece in pieces if piece.run[0] == first)
+        return first_difference(found.decode(errors="replace"), first, entries)
