@@ -28,7 +28,7 @@ demo: $(RUNTIME) ## run the main job: sensors, gateway, service, faults, verdict
 
 test: $(DEV) ## run every gate and every test, with coverage
 	@$(BIN)/python -m tools.system_parts test
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory strangers check
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS)
 	@$(MAKE) --no-print-directory coverage
@@ -43,9 +43,12 @@ test-other: $(DEV) ## run the tests under a second Python (3.13 or 3.11), if the
 	  [ "$$CI" != true ]; \
 	fi
 
-.PHONY: plain-tests
-plain-tests: $(DEV)
+.PHONY: plain-tests strangers
+plain-tests: $(DEV) strangers
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+strangers: $(DEV)
+	@$(BIN)/python -m tools.strangers
 
 check: $(DEV) ## run the gates that need no test: style, types, layers, shape
 	$(BIN)/ruff check .
@@ -78,7 +81,7 @@ pins: ## compile the requirement files anew (needs uv)
 	tools/pins
 
 clean: ## remove everything that make made
-	rm -rf .venv .venv-other .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-other .venv-strangers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf build dist htmlcov .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -19,12 +19,16 @@ from pathlib import Path
 import cyclopts
 from rich.console import Console
 
+from bench.evidence import ROWS as EVIDENCE
 from bench.programs import MeasurementError
 from bench.report import Row, Run, render_table, write
-from bench.rows import ROWS, Bench, Measure
+from bench.rows import ROWS as PROGRAMS
+from bench.rows import Bench, Measure
 from coldseal import __version__
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+
+ROWS = {**PROGRAMS, **EVIDENCE}
 
 app = cyclopts.App(name="bench", help=__doc__)
 

@@ -82,22 +82,30 @@ def _tables(module: ModuleType, root: type[msgspec.Struct]) -> Iterator[str]:
     """Render each table of one configuration file."""
     meanings = _meanings(module)
     for field in _struct(kinds.type_info(root)).fields:
-        many = isinstance(field.type, kinds.VarTupleType)
-        struct = _struct(field.type.item_type if isinstance(field.type, kinds.VarTupleType) else field.type)
-        yield f"### `{'[[' if many else '['}{field.encode_name}{']]' if many else ']'}`\n"
-        yield f"{inspect.getdoc(struct.cls)}\n"
-        yield table(
-            ("key", "value", "default", "meaning"),
+        yield from _table(meanings, field.encode_name, field.type)
+
+
+def _table(meanings: Mapping[str, str], name: str, kind: kinds.Type) -> Iterator[str]:
+    """Render one table, then the arrays of tables within it."""
+    many = isinstance(kind, kinds.VarTupleType)
+    struct = _struct(kind.item_type if isinstance(kind, kinds.VarTupleType) else kind)
+    yield f"### `{'[[' if many else '['}{name}{']]' if many else ']'}`\n"
+    yield f"{inspect.getdoc(struct.cls)}\n"
+    yield table(
+        ("key", "value", "default", "meaning"),
+        (
             (
-                (
-                    f"`{each.encode_name}`",
-                    _kind(each.type),
-                    _default(each),
-                    meanings[f"{struct.cls.__name__}.{each.name}"],
-                )
-                for each in struct.fields
-            ),
-        )
+                f"`{each.encode_name}`",
+                _kind(each.type),
+                _default(each),
+                meanings[f"{struct.cls.__name__}.{each.name}"],
+            )
+            for each in struct.fields
+        ),
+    )
+    for each in struct.fields:
+        if isinstance(each.type, kinds.VarTupleType) and isinstance(each.type.item_type, kinds.StructType):
+            yield from _table(meanings, f"{name}.{each.encode_name}", each.type)
 
 
 def _struct(kind: kinds.Type) -> kinds.StructType:
@@ -132,7 +140,7 @@ def _kind(kind: kinds.Type) -> str:
         case kinds.LiteralType(values=values):
             return " or ".join(f"`{value}`" for value in values)
         case kinds.VarTupleType(item_type=item):
-            return f"list of {_kind(item)}"
+            return f"list of {'tables' if isinstance(item, kinds.StructType) else _kind(item)}"
         case kinds.IntType() | kinds.FloatType():
             return _number(kind)
         case kinds.CustomType(cls=cls):
@@ -165,8 +173,8 @@ def _default(field: kinds.Field) -> str:
             return f"`{str(value).lower()}`"
         case int(value) | float(value):
             return f"`{value:_}`"
-        case ():
-            return "`[]`"
+        case tuple(values):
+            return f"`[{', '.join(f'{value!r}' for value in values)}]`".replace("'", '"')
         case value:
             return f'`"{value}"`'
 
@@ -204,7 +212,7 @@ def _metric(metric: metrics.Metric) -> tuple[str, ...]:
 def verbs(noun: str) -> dict[tuple[str, ...], Callable[..., int]]:
     """Return a noun's commands by the arguments under which they are called."""
     commands = importlib.import_module(f"coldseal.cli.{noun}").COMMANDS
-    named = {command.__name__.replace("_", "-"): command for command in commands}
+    named = {command.__name__.rstrip("_").replace("_", "-"): command for command in commands}
     return {(noun,) if name == noun else (noun, name): command for name, command in named.items()}
 
 

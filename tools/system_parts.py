@@ -50,6 +50,14 @@ PARTS: Mapping[str, Sequence[Part]] = {
         _program("mosquitto", "mosquitto", "a broker that nobody here wrote"),
         _program("mosquitto_pub", "mosquitto-clients", "an MQTT client that nobody here wrote"),
         _program("openssl", "openssl", "checks an entry's signature without our code"),
+        _program("chromium", "chromium", "opens the verifier page as an inspector does"),
+        _program("go", "golang-go", "builds a verifier that nobody here wrote"),
+        Part(
+            "golang.org/x/mod/sumdb",
+            "is that verifier",
+            "golang-golang-x-mod-dev",
+            Path("/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go").is_file,
+        ),
     ),
 }
 

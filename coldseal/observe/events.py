@@ -138,6 +138,12 @@ SEGMENT_CLOSED = Event(
     ("first", "last", "reason"),
     "A segment file is closed and read-only from now.",
 )
+PRUNE_UNFINISHED = Event(
+    "store.prune-unfinished",
+    "error",
+    ("segment", "error"),
+    "A segment that was sent to an archive still takes its room; the next start tries again.",
+)
 UPLINK_LOST = Event(
     "uplink.lost",
     "warning",
@@ -183,11 +189,92 @@ UPLINK_STARTED = Event(
     ("url", "published"),
     "The uplink process delivers from here on.",
 )
+KEY_CHANGED = Event(
+    "key.changed",
+    "info",
+    ("use", "seq", "old", "new"),
+    "The log names a new key, and is signed with it from here on; the old private key is gone.",
+)
+KEY_REVOKED = Event(
+    "key.revoked",
+    "warning",
+    ("use", "seq", "key", "since"),
+    "It is on record that a key was in wrong hands; what it signed since the last receipt is to be reviewed.",
+)
+SEALING_FAILED = Event(
+    "sealing.failed",
+    "error",
+    ("error",),
+    "The sealing process ends with an error; entries are sealed within the gateway, which tries it again.",
+)
 UPLINK_FAILED = Event(
     "uplink.failed",
     "error",
     ("error",),
     "The uplink process ends with an error; the gateway starts it again.",
+)
+WITNESS_LOST = Event(
+    "witness.lost",
+    "warning",
+    ("witness", "cause"),
+    "A further witness does not cosign; delivery goes on without it. Said once.",
+)
+WITNESS_RESTORED = Event(
+    "witness.restored",
+    "info",
+    ("witness", "size"),
+    "That witness cosigns again. Said once.",
+)
+WITNESS_ROLLED_BACK = Event(
+    "witness.rolled-back",
+    "critical",
+    ("witness", "cosigned", "size"),
+    "A witness forgot what it cosigned: it was restored from an old copy. Its own cosignature is kept as "
+    "evidence, and it is brought forward again. Find out what was restored there.",
+)
+WITNESS_DISPUTES = Event(
+    "witness.disputes",
+    "critical",
+    ("witness", "error", "size", "detail"),
+    "A witness knows another history of this log, or its cosignature is wrong. The evidence is kept; this "
+    "witness is asked again only after a restart or `resume`.",
+)
+WITNESS_OVERDUE = Event(
+    "witness.overdue",
+    "critical",
+    ("entries", "seconds", "quorum"),
+    "Entries have waited too long for the cosignatures of a quorum: until then whoever holds the keys "
+    "could rewrite them. Find out which witness is missing. Said once.",
+)
+WITNESS_CAUGHT_UP = Event(
+    "witness.caught-up",
+    "info",
+    ("entries", "quorum"),
+    "Enough witnesses cosign again. Said once.",
+)
+TIMESTAMP_KEPT = Event(
+    "timestamp.kept",
+    "info",
+    ("size", "t", "authority"),
+    "The timestamp authority stamped the checkpoint at the end of a segment; the timestamp is stored.",
+)
+TIMESTAMP_BAD = Event(
+    "timestamp.bad",
+    "error",
+    ("size", "detail"),
+    "A timestamp does not hold and was not kept; another is asked for. Look at timestamp.ca.",
+)
+TIMESTAMPS_LOST = Event(
+    "timestamp.lost",
+    "warning",
+    ("cause", "detail"),
+    "The timestamp authority gives none; delivery goes on, and timestamps follow later. Said once.",
+)
+TIMESTAMPS_RESTORED = Event(
+    "timestamp.restored",
+    "info",
+    ("lost_s",),
+    "The timestamp authority answers again. Said once.",
 )
 CLOCK_CHANGED = Event(
     "clock.changed",
@@ -256,6 +343,12 @@ FORK_FOUND = Event(
     "Two histories of one log: a copied disk, a restored backup or a stolen key. The evidence is kept; "
     "stop the gateway and investigate.",
 )
+CHECKPOINT_REFUSED = Event(
+    "witnessing.refused",
+    "error",
+    ("origin", "error", "detail"),
+    "A signed checkpoint that was posted does not extend what was cosigned before; the proof is kept.",
+)
 SIGNATURE_REFUTED = Event(
     "verify.refuted",
     "critical",
@@ -273,6 +366,9 @@ LOG_ADMITTED = Event(
     "info",
     ("origin",),
     "The service takes this log from now on.",
+)
+LOG_CONTINUED = Event(
+    "ingest.continued", "warning", ("origin", "predecessor", "size"), "A new log continues another one."
 )
 ADMISSION_FAILED = Event(
     "ingest.admission-failed",

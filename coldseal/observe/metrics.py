@@ -1,7 +1,7 @@
 """The metrics of both programs, each declared once with its meaning, in a registry per program.
 
 `docs/reference/metrics.md` is made from these declarations. Updates are made for groups: a counter
-takes a count, a histogram many values in one call. A gauge that is an age is best computed when it
+takes a count, a histogram a value and how often it was found. A gauge that is an age is best computed when it
 is read (`set_function`). Nothing here is global.
 """
 
@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # untyped there; a second series nobody asks for
 
@@ -56,7 +56,7 @@ class Metric:
 
 
 class Histogram(Collector):
-    """A histogram that takes a whole group in one call.
+    """A histogram that takes all equal values of a group in one call.
 
     Args:
         name: with its unit.
@@ -74,14 +74,6 @@ class Histogram(Collector):
         """Count ``value``, ``count`` times."""
         self._counts[bisect_left(self._bounds, value)] += count
         self._sum += value * count
-
-    def observe_each(self, values: Iterable[float]) -> None:
-        """Count each of a group's values."""
-        counts, bounds, total = self._counts, self._bounds, 0.0
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-            total += value
-        self._sum += total
 
     @override
     def collect(self) -> Iterator[HistogramMetricFamily]:
@@ -175,6 +167,17 @@ class GatewayMetrics(Metrics):
         self.store_bytes = gauge("store_bytes", "size of the store on disk")
         self.store_limit_bytes = gauge("store_limit_bytes", "its limit, at which nothing is acknowledged")
 
+        self._declare_uplink()
+
+        self.clock_offset_seconds = gauge("clock_offset_seconds", "true time minus ours, as far as known")
+        self.clock_synchronised = gauge("clock_synchronised", "1 when wall time is synchronised, else 0")
+        self.certificate_expiry_seconds = gauge(
+            "certificate_expiry_seconds", "life left, by certificate", "certificate"
+        )
+
+    def _declare_uplink(self) -> None:
+        """Declare what tells of receipts, witnesses and timestamps."""
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
         failures = ("unreachable", "timeout", "busy", "refused")
         self.published_entries = gauge("published_entries", "entries that have a receipt")
         self.backlog_entries = gauge("backlog_entries", "entries without a receipt")
@@ -189,10 +192,26 @@ class GatewayMetrics(Metrics):
             "uplink_failures", "batches without a receipt, by cause", "cause", failures
         )
 
-        self.clock_offset_seconds = gauge("clock_offset_seconds", "true time minus ours, as far as known")
-        self.clock_synchronised = gauge("clock_synchronised", "1 when wall time is synchronised, else 0")
-        self.certificate_expiry_seconds = gauge(
-            "certificate_expiry_seconds", "life left, by certificate", "certificate"
+        self.unwitnessed_entries = gauge(
+            "unwitnessed_entries", "entries that not enough witnesses (witness.quorum) have cosigned"
+        )
+        self.unwitnessed_seconds = gauge("unwitnessed_seconds", "age of the oldest of these entries")
+        self.witness_up = gauge(
+            "witness_up", "1 when this further witness cosigned last time, else 0", "witness"
+        )
+        self.witness_evidence = gauge(
+            "witness_evidence", "proofs of fault kept against witnesses and service, by verdict", "verdict"
+        )
+
+        self.timestamps = counter("timestamps", "RFC 3161 timestamps kept")
+        self.timestamp_failures = counter(
+            "timestamp_failures",
+            "timestamps asked for and not kept, by cause",
+            "cause",
+            (*failures, "bad", "store"),
+        )
+        self.timestamp_waiting_seconds = gauge(
+            "timestamp_waiting_seconds", "age of the oldest end of a segment without a timestamp; 0: none"
         )
 
 
@@ -216,7 +235,13 @@ class ServiceMetrics(Metrics):
         self.verify_backlog_entries = gauge(
             "verify_backlog_entries", "entries whose own signature is still to be checked"
         )
+        statuses = ("200", "400", "403", "404", "409", "422", "503")
+        self.checkpoints = counter(
+            "checkpoints", "checkpoints posted to be cosigned, by status", "status", statuses
+        )
         self.logs = gauge("logs", "admitted logs")
+        self.witnessed_logs = gauge("witnessed_logs", "logs that are only witnessed")
+        self.succeeded_logs = gauge("succeeded_logs", "logs that go on under another origin")
         self.connections = gauge("connections", "open connections")
         self.store_bytes = gauge("store_bytes", "size of the ledger on disk")
         self.store_limit_bytes = gauge("store_limit_bytes", "its limit, at which batches are put off")

@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 
 from coldseal.cli.sources import open_source
-from coldseal.core.log.evidence import Verdict, examine, judge
-from coldseal.core.log.merkle import CompactRange
+from coldseal.core.log.evidence import Case, Verdict, examine, judge
+from coldseal.core.log.layout import Layout
 from coldseal.core.log.record import frame
 from coldseal.demo.device import Post
 from coldseal.demo.fleet import Fleet, open_context
@@ -56,9 +56,9 @@ def faults_of(site: Site) -> list[str]:
     source = open_source(site.gateway_config)
     try:
         entries = source.read(0, source.size)
-        policy = source.policy
-        stretch = examine(policy, 0, frame(entries))
-        report = judge(policy, CompactRange(), [stretch], list(source.notes()))
+        layout = Layout(source.size, ((0, source.size),), ())
+        case = Case(source.policy, layout, notes=list(source.notes()), settings=source.settings())
+        report = judge(case, [examine(case.rules, 0, frame(entries))])
     finally:
         source.close()
     expected = {Verdict.TAIL, Verdict.UNWITNESSED}

@@ -98,6 +98,8 @@ class Inlet:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
+            for _ in range(3):  # a connection that was just accepted is told to `begin` in a later turn
+                await asyncio.sleep(0)
             if tasks:
                 await asyncio.wait(tasks, timeout=PATIENCE_S)
 

@@ -71,7 +71,8 @@ def test_a_group_is_counted_with_one_call_each() -> None:
     metrics = GatewayMetrics()
     metrics.messages.labels("sealed").inc(64)
     metrics.commit_entries.observe(64)
-    metrics.puback_seconds.observe_each([0.0004, 0.003, 20.0])
+    metrics.puback_seconds.observe(0.003, 2)
+    metrics.puback_seconds.observe(20.0)
     metrics.backlog_seconds.set_function(lambda: 7.5)
     shown = values(metrics)
     assert shown["coldseal_gateway_messages_total", "sealed"] == 64
@@ -92,21 +93,17 @@ def test_two_programs_in_one_process_do_not_share_a_registry() -> None:
 
 @given(st.lists(st.floats(0, 20) | st.sampled_from(SHORT_SECONDS), max_size=30), st.integers(1, 5))
 def test_our_histogram_shows_what_the_library_s_own_would(found: list[float], times: int) -> None:
-    """One by one, in groups, or a value counted several times."""
-    registries = [CollectorRegistry() for _ in range(3)]
+    """A value counted several times is as good as several values."""
+    registries = [CollectorRegistry() for _ in range(2)]
     reference = ReferenceHistogram("x_seconds", "x", buckets=SHORT_SECONDS, registry=registries[0])
-    counted, grouped = (Histogram("x_seconds", "x", SHORT_SECONDS) for _ in range(2))
+    counted = Histogram("x_seconds", "x", SHORT_SECONDS)
     registries[1].register(counted)
-    registries[2].register(grouped)
     for value in found:
         counted.observe(value, times)
         for _ in range(times):
             reference.observe(value)
-    for _ in range(times):
-        grouped.observe_each(found)
     for bound in ("0.0005", "0.1", "10.0", "+Inf"):
         buckets = [each.get_sample_value("x_seconds_bucket", {"le": bound}) for each in registries]
-        assert buckets[0] == buckets[1] == buckets[2]
+        assert buckets[0] == buckets[1]
     sums = [each.get_sample_value("x_seconds_sum") or 0.0 for each in registries]
     assert math.isclose(sums[0], sums[1], abs_tol=1e-9)
-    assert math.isclose(sums[0], sums[2], abs_tol=1e-9)

@@ -10,11 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from coldseal.cli.bundle import write_bundle
-from coldseal.core.log import canonical
-from coldseal.core.log.merkle import CompactRange
-from coldseal.core.log.record import Chain, frame, key_id
-from tests.core.log.test_evidence import ORIGIN, TQ, make_note, sign, signers, spki
+from tests.evidence import parts
 from tests.project.tree import ROOT, Block, blocks, documents
 from tools import index
 
@@ -30,17 +26,7 @@ def identify(path: Path) -> str:
 
 def make_bundle(path: Path) -> None:
     """Write the bundle that the documents speak of: a genesis and readings, more than fill one tile."""
-    key, tq = signers().record, TQ.replace(b"%b", b"synchronised")
-    chain = Chain(ORIGIN, key_id(spki(key)))
-    kinds = [("genesis", b"", canonical.encode({"mode": "record"}))] + [
-        ("reading", b'{"dev":"fridge-1"}', canonical.encode({"q": [], "sensor": "probe"}))
-    ] * 299
-    entries = [
-        chain.seal(kind, "2026-01-01T00:00:00.000Z", tq, src, data, lambda body: sign(key, body))
-        for kind, src, data in kinds
-    ]
-    runs = [frame(entries[:256]), frame(entries[256:])]
-    write_bundle(path, signers().policy, CompactRange(), 300, runs=runs, notes=[make_note(entries)])
+    parts.make_bundle(path, parts.seal_log(300))
 
 
 def headings(path: Path) -> set[str]:

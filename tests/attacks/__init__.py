@@ -1,0 +1,1 @@
+"""What adversaries do to a log, and who catches them: one table, each line made with real keys."""
