@@ -19,6 +19,7 @@ from pathlib import Path
 import cyclopts
 from rich.console import Console
 
+from bench.browser import ROWS as BROWSER
 from bench.evidence import ROWS as EVIDENCE
 from bench.programs import MeasurementError
 from bench.report import Row, Run, render_table, write
@@ -28,7 +29,7 @@ from coldseal import __version__
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
-ROWS = {**PROGRAMS, **EVIDENCE}
+ROWS = {**PROGRAMS, **EVIDENCE, **BROWSER}
 
 app = cyclopts.App(name="bench", help=__doc__)
 

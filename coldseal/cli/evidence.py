@@ -12,6 +12,7 @@ from pathlib import Path
 
 from coldseal.cli.export import export, prove
 from coldseal.cli.output import print_lines
+from coldseal.cli.page import page
 from coldseal.cli.report import as_json, as_text
 from coldseal.cli.tiles import tiles
 from coldseal.core.log import canonical
@@ -128,4 +129,4 @@ def _line(raw: bytes) -> str:
     return f"{entry.seq:>9}  {entry.t}  {entry.kind:<11}  {entry.src.get('dev', '-'):<20}  {data}"
 
 
-COMMANDS = (export, verify, show, prove, tiles)
+COMMANDS = (export, verify, show, prove, tiles, page)

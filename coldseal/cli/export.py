@@ -64,7 +64,8 @@ def export(
         last: greatest seq; the bundle proves its entries in the log as the first receipt over them saw it.
         shipment: sensors and period of this shipment; needs --assignments.
         assignments: TOML file that says which sensors went with which shipment, and when.
-        tail: take entries in that have no receipt yet; a verdict on them is "tail-not-anchored".
+        tail: take entries in that have no receipt yet, all that a running gateway has sealed; a verdict on
+            them is "tail-not-anchored".
         who: who exports; without it, the user's name.
         why: what for.
         json: print one JSON object.
@@ -72,6 +73,8 @@ def export(
     wish = _wish(sensor or [], device or [], shipment, assignments)
     since, before = (parse_moment(text) if text else "" for text in (from_, to))
     wish = replace(wish, since=since or wish.since, before=before or wish.before, first=first, last=last)
+    if tail and is_gateway(config):
+        _fix(config)
     with closing(open_source(config, origin)) as source:
         contents, left = _contents(source, wish, is_tail=tail)
         try:
@@ -82,6 +85,14 @@ def export(
             raise OperatorError(what, "Name another file") from error
     _say(contents, output, {"left_out": left, "on_record": seq, "sha256": digest.hex()}, as_json=json)
     return 0
+
+
+def _fix(config: Path) -> None:
+    """Have a running gateway make a checkpoint over what it has sealed so far."""
+    from coldseal.gateway.config import load_gateway
+    from coldseal.gateway.control import ask
+
+    ask(load_gateway(config).gateway.data, {"do": "checkpoint"})
 
 
 def _say(contents: Contents, output: Path, made: dict[str, int | str | None], *, as_json: bool) -> None:
@@ -114,7 +125,7 @@ def prove(config: Path, seq: int, output: Path, *, origin: str = "", json: bool 
                 f"entry {seq} has no receipt", f"The log has the entries 0 to {source.size - 1}"
             )
         blocks, size = Blocks(source), size_of(note)
-        (raw,) = source.read(seq, 1)
+        (raw,) = blocks.entries(seq, seq + 1)
         proof = encode_proof(seq, inclusion_proof(seq, size, blocks.nodes), note, raw)
     try:
         with output.open("xb") as file:
@@ -177,6 +188,7 @@ def _contents(source: Source, wish: Wish, *, is_tail: bool) -> tuple[Contents, i
         list(chosen),
         {**wish.describe()},
         source.certificates(),
+        source.device_certificate,
         {each.size: each.response for each in stamped},
         source.timestamp_ca() if stamped else b"",
         page(),

@@ -110,7 +110,8 @@ def _make_keys(folder: Path, origin: str, site: str, name: str) -> bytes:
         keys.EcdsaSigner(checkpoint).verifier_key(origin),
         keys.Ed25519Signer(interop).verifier_key(origin),
     )
-    return encode_log_file(AdmittedLog(origin, name, keys.EcdsaSigner(record).spki, lines, site))
+    log = AdmittedLog(origin, name, keys.EcdsaSigner(record).spki, lines, site)
+    return encode_log_file(log, mode="record")  # as the configuration says that is written beside it
 
 
 @program

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final
 from coldseal.core.log.canonical import Value, parse_base64
 from coldseal.core.log.checkpoint import VerifierKey, parse_vkey
 from coldseal.core.log.evidence import Policy
-from coldseal.core.log.merkle import CompactRange, leaf_hash
 from coldseal.core.log.record import parse_entry
 from coldseal.errors import InputError, OperatorError, UnavailableError
-from coldseal.evidence.source import Source, Stamped, scan_settings
+from coldseal.evidence.source import Source, Stamped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from coldseal.service.config import ServiceConfig
 
 _HERE: Final = Path()
-_AT_ONCE: Final = 4096
 
 
 def open_source(config: Path, origin: str = "") -> Source:
@@ -77,7 +75,9 @@ class GatewaySource:
         self._reader = LogReader(data / LOG_FOLDER, key)
         self.size = self._reader.size()
         self.begin = max((end for _, end, pruned in self._reader.closed_segments() if pruned), default=0)
-        self._settings = self._reader.settings() or scan_settings(self.read, self.size)
+        self._settings = self._reader.settings()
+        if not self._settings:
+            raise OperatorError(f"the log in {data} is empty", "Start the gateway once")
         try:
             self._receipts: Receipts | None = Receipts(data, key, readonly=True)
             self._tokens: Tokens | None = Tokens(data, key, readonly=True)
@@ -131,6 +131,12 @@ class GatewaySource:
             name: path.read_bytes() for name, path in named.items() if path is not None and path.is_file()
         }
 
+    def device_certificate(self, fingerprint: str) -> bytes:
+        """Give a certificate that was kept when its device was let in."""
+        from coldseal.gateway.certificates import CERTIFICATES, read_kept
+
+        return read_kept(self._config.gateway.data / CERTIFICATES, fingerprint)
+
     def timestamp_ca(self) -> bytes:
         """Give the roots of the timestamp authority."""
         path = self._config.timestamp.ca
@@ -152,6 +158,7 @@ class ServiceSource:
         from coldseal.service.admission import Admission
         from coldseal.service.ledger import LEDGER
         from coldseal.service.storage.sqlite import SqliteLedger
+        from coldseal.service.storage.tree import LogTree
         from coldseal.signing.keys import open_ed25519
         from coldseal.signing.secrets import read_symmetric_key
 
@@ -169,6 +176,7 @@ class ServiceSource:
         self._config = config
         self._ledger = SqliteLedger(settings.data / LEDGER, key, limit_bytes=config.store.limit_mb << 20)
         self._origin = chosen
+        self._tree = LogTree(self._ledger, chosen)
         head = self._ledger.head(chosen)
         self.size = head.size
         self.begin = 0
@@ -182,18 +190,12 @@ class ServiceSource:
         return self._ledger.entries(self._origin, first, min(self.size, first + count))
 
     def nodes(self, level: int, index: int) -> bytes:
-        """Give the hash over a complete subtree, by hashing its entries."""
-        at, end, tree = index << level, (index + 1) << level, CompactRange()
-        while at < end and (entries := self.read(at, min(_AT_ONCE, end - at))):
-            tree.extend([leaf_hash(entry) for entry in entries])
-            at += len(entries)
-        if at != end:
-            raise InputError("log", "node", (level, index), f"a complete subtree of {self.size} entries")
-        return tree.root()
+        """Give the hash over a complete subtree, from stored hashes."""
+        return self._tree.nodes(level, index)
 
     def settings(self) -> list[bytes]:
-        """Give the entries that say what the log is."""
-        return scan_settings(self.read, self.size)
+        """Give the entries that say what the log is, of which the service keeps those that are proven."""
+        return list(self._ledger.settings(self._origin))
 
     def notes(self) -> Iterator[bytes]:
         """Give every receipt, rising."""
@@ -209,6 +211,11 @@ class ServiceSource:
         tls = self._config.tls
         named = {"service.pem": tls.certificate, "gateway-ca.pem": tls.client_ca}
         return {name: path.read_bytes() for name, path in named.items() if path.is_file()}
+
+    def device_certificate(self, fingerprint: str) -> bytes:
+        """Give none: gateways keep them."""
+        del fingerprint
+        return b""
 
     def timestamp_ca(self) -> bytes:
         """Give none."""

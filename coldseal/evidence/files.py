@@ -6,6 +6,7 @@ other entries, run after run, into files of 4096. Every file is full but the las
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coldseal.core.log.tiles import ENTRIES, WIDTH, Tile
@@ -27,6 +28,11 @@ CERTIFICATES: Final = "certificates/"
 TIMESTAMPS: Final = "timestamps/"
 TIMESTAMP_CA: Final = "timestamps/ca.pem"
 
+_PLAIN: Final = frozenset({PROOF, TABLE, POLICY, RECORD_KEY, INSTRUCTIONS, PAGE, TIMESTAMP_CA})
+_NUMBERED: Final = re.compile(
+    r"checkpoints/[0-9]{6}|certificates/[a-z0-9][a-z0-9.-]*\.pem|timestamps/[1-9][0-9]{0,14}\.tsr"
+)
+
 LOOSE: Final = 4096
 """Entries in a file that is no tile."""
 
@@ -41,6 +47,11 @@ class EntryFile(NamedTuple):
     def length(self) -> int:
         """How many entries it holds."""
         return sum(end - first for first, end in self.pieces)
+
+
+def is_known(name: str) -> bool:
+    """Whether a bundle may hold a file of that name, beside the manifest and the files of entries."""
+    return name in _PLAIN or _NUMBERED.fullmatch(name) is not None
 
 
 def entry_files(size: int, runs: Sequence[Run]) -> list[EntryFile]:

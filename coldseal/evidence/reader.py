@@ -19,7 +19,16 @@ from coldseal.core.log.layout import Layout, gaps, subtrees
 from coldseal.core.log.merkle import HASH_SIZE
 from coldseal.core.log.record import MAX_ENTRY
 from coldseal.errors import InputError, OperatorError, TrustError
-from coldseal.evidence.files import CHECKPOINTS, LOOSE, MANIFEST, PROOF, TABLE, EntryFile, entry_files
+from coldseal.evidence.files import (
+    CHECKPOINTS,
+    LOOSE,
+    MANIFEST,
+    PROOF,
+    TABLE,
+    EntryFile,
+    entry_files,
+    is_known,
+)
 from coldseal.evidence.policies import parse_policy
 from coldseal.evidence.writer import FORMAT
 
@@ -39,6 +48,9 @@ _MAGIC: Final = b"PK\x03\x04"
 _READ_BYTES: Final = 1 << 20
 _METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _ENCRYPTED: Final = 0x1
+_END: Final = struct.Struct("<4s16xH")
+"""What a ZIP ends with, and the length of a comment."""
+_END_MAGIC: Final = b"PK\x05\x06"
 _UNREADABLE: Final = (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, ValueError, OSError)
 
 
@@ -93,6 +105,16 @@ class Archive:
         except _UNREADABLE as error:
             self._file.close()
             raise DamagedBundleError(f"{path} is no ZIP file: {error}") from error
+        if not self._is_all():
+            self.close()
+            raise DamagedBundleError(f"{path} has something before or behind the ZIP, or a comment")
+
+    def _is_all(self) -> bool:
+        """Whether the file is the ZIP and nothing else, from its first byte to its last."""
+        handle = self._file.fileno()
+        end = os.pread(handle, _END.size, max(0, os.fstat(handle).st_size - _END.size))
+        begin = min((info.header_offset for info in self._zip.infolist()), default=0)
+        return _END.unpack(end) == (_END_MAGIC, 0) and begin == 0
 
     def close(self) -> None:
         """Close it."""
@@ -206,6 +228,8 @@ def _open(path: Path, archive: Archive) -> Bundle:
     needed = {PROOF, *(file.name for file in files)}
     if missing := needed - sums.keys():
         raise DamagedBundleError(f"{min(missing)} is missing")
+    if odd := [name for name in sums.keys() - needed if not is_known(name)]:
+        raise DamagedBundleError(f"no bundle has a file of the name {min(odd)}")
     notes: list[bytes] = []
     for name in sorted(sums.keys() - needed):
         if name == TABLE:

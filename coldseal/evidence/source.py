@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from coldseal.core.log.checkpoint import parse_checkpoint_text, parse_note
 from coldseal.core.log.merkle import MerkleTree, leaf_hash
 from coldseal.core.log.record import parse_entry
-from coldseal.errors import InputError
+from coldseal.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 SETTINGS: Final = frozenset({"genesis", "key", "config"})
 """Kinds that say what the log is; every bundle has all of them."""
 
-_BLOCK_LEVEL: Final = 10
+_BLOCK_LEVEL: Final = 12
 _BLOCK: Final = 1 << _BLOCK_LEVEL
-_SETTINGS_KINDS: Final = tuple(b'"kind":"%b"' % kind.encode() for kind in sorted(SETTINGS))
 
 
 class Stamped(NamedTuple):
@@ -75,6 +74,9 @@ class Source(Entries, Protocol):
     def certificates(self) -> dict[str, bytes]:
         """Give certificates as PEM, by the name that they shall have."""
 
+    def device_certificate(self, fingerprint: str) -> bytes:
+        """Give a device's certificate by the fingerprint in its entries, PEM; empty if none was kept."""
+
     def timestamp_ca(self) -> bytes:
         """Give the root certificates of timestamp authorities, PEM; empty if there are none."""
 
@@ -104,9 +106,10 @@ class Blocks:
                 yield self._settings[first]
                 first += 1
                 continue
-            if not self._first <= first < self._first + len(self._entries):
-                self._load(first)
-            part = self._entries[first - self._first : end - self._first]
+            if self._has(first, first + 1) or self._load(first):
+                part = self._entries[first - self._first : end - self._first]
+            else:
+                part = read_all(self._source.read, first, end)
             if not part:
                 raise InputError("log", "size", first, f"at least {end} entries")
             yield from part
@@ -117,18 +120,26 @@ class Blocks:
         first = index << level
         if level >= _BLOCK_LEVEL or first // _BLOCK * _BLOCK < self._source.begin:
             return self._source.nodes(level, index)
-        if not self._first <= first < first + (1 << level) <= self._first + len(self._entries):
-            self._load(first)
+        if not self._has(first, first + (1 << level)) and not self._load(first):
+            return self._source.nodes(level, index)
         if self._tree is None:
             self._tree = MerkleTree(map(leaf_hash, self._entries))
         return self._tree.nodes(level, index - (self._first >> level))
 
-    def _load(self, seq: int) -> None:
-        """Read the block that an entry is in; what was pruned of it is not there."""
+    def _has(self, first: int, end: int) -> bool:
+        """Whether the block at hand has a range."""
+        return self._first <= first < end <= self._first + len(self._entries)
+
+    def _load(self, seq: int) -> bool:
+        """Read the block that an entry is in; False if not all that should be there can be read."""
         block = seq // _BLOCK * _BLOCK
-        self._first = max(block, self._source.begin)
-        self._entries = read_all(self._source.read, self._first, block + _BLOCK)
-        self._tree = None
+        first = max(block, self._source.begin)
+        try:
+            entries = read_all(self._source.read, first, block + _BLOCK)
+        except UnavailableError:  # a part of it is in an archive
+            return False
+        self._first, self._entries, self._tree = first, entries, None
+        return True
 
 
 def read_all(read: Read, first: int, end: int) -> list[bytes]:
@@ -136,17 +147,6 @@ def read_all(read: Read, first: int, end: int) -> list[bytes]:
     found: list[bytes] = []
     while first + len(found) < end and (part := read(first + len(found), end - first - len(found))):
         found += part
-    return found
-
-
-def scan_settings(read: Read, size: int) -> list[bytes]:
-    """Find the entries of `SETTINGS` by looking at all there are."""
-    found: list[bytes] = []
-    at = 0
-    while at < size and (entries := read(at, min(4096, size - at))):
-        likely = (raw for raw in entries if any(kind in raw for kind in _SETTINGS_KINDS))
-        found += (raw for raw in likely if parse_entry(raw).kind in SETTINGS)
-        at += len(entries)
     return found
 
 

@@ -34,8 +34,11 @@ INLINE_ENTRIES: Final = 2_000
 
 ENTRIES_PER_TASK: Final = 4096
 
+FOREKNOWN: Final = SETTINGS | {"prune"}
+"""Kinds of entries that must be known before all are examined: what they say holds for others."""
+
 _LENGTH_BYTES: Final = 2
-_IS_LIKELY: Final = re.compile(b'"kind":"(?:%b)"' % "|".join(sorted(SETTINGS)).encode()).search
+_IS_LIKELY: Final = re.compile(b'"kind":"(?:%b)"' % "|".join(sorted(FOREKNOWN)).encode()).search
 
 _THREADS: Final = Path("/proc/self/task")
 
@@ -57,7 +60,7 @@ class Scanned:
     sums: tuple[str, ...]
 
     def __call__(self, archive: Archive) -> list[bytes]:
-        """Check the sums, and give the entries that must be known before others are examined: `SETTINGS`.
+        """Check the sums, and give the entries that must be known before others are examined.
 
         Raises:
             DamagedBundleError: a file does not have its sum.
@@ -140,7 +143,7 @@ def _is_setting(raw: bytes) -> bool:
     if not _IS_LIKELY(raw):
         return False
     try:
-        return parse_entry(raw).kind in SETTINGS
+        return parse_entry(raw).kind in FOREKNOWN
     except InputError:
         return False
 

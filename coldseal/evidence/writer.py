@@ -6,6 +6,7 @@ Promise: the bundle stands under its name whole or not at all, and nothing that 
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 import zipfile
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ _MODE: Final = 0o100644 << 16
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _SPOOLED: Final = 16 * 1024 * 1024
 _READ_BYTES: Final = 1 << 20
+_FINGERPRINT: Final = re.compile(rb'"dev":"[^"]*","fp":"([0-9a-f]{16})"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Contents:
         notes: signed checkpoints.
         selection: how the entries were chosen, for people.
         certificates: PEM, by name.
+        device: gives the certificate, PEM, by the fingerprint that an entry names; empty if it is not known.
         timestamps: answers of authorities, by the size of the stamped checkpoint.
         timestamp_ca: roots of the authorities, PEM; empty for none.
         page: the verifier as a page; empty for none.
@@ -71,6 +74,7 @@ class Contents:
     notes: Sequence[bytes]
     selection: Mapping[str, canonical.Value] = field(default_factory=dict)
     certificates: Mapping[str, bytes] = field(default_factory=dict)
+    device: Callable[[str], bytes] = lambda _: b""
     timestamps: Mapping[int, bytes] = field(default_factory=dict)
     timestamp_ca: bytes = b""
     page: bytes = b""
@@ -115,6 +119,7 @@ class _Writer:
         self._archive = archive
         self._contents = contents
         self._sums: dict[str, canonical.Value] = {}
+        self._fingerprints: set[bytes] = set()
 
     def write(self) -> None:
         """Write all files, and the manifest with their sums last."""
@@ -130,7 +135,7 @@ class _Writer:
         for number, note in enumerate(sorted(contents.notes, key=size_of)):
             self._put(f"{CHECKPOINTS}{number:06d}", note)
         self._put(RECORD_KEY, _pem(policy.record_key))
-        for name, pem in sorted(contents.certificates.items()):
+        for name, pem in sorted(self._certificates()):
             self._put(f"{CERTIFICATES}{name}", pem)
         self._put(POLICY, canonical.encode(describe_policy(policy)))
         for size, response in sorted(contents.timestamps.items()):
@@ -153,6 +158,13 @@ class _Writer:
         self._archive.writestr(_info(name), data)
         self._sums[name] = hashlib.sha256(data).hexdigest()
 
+    def _certificates(self) -> Iterator[tuple[str, bytes]]:
+        """Give the certificates by name, with those of the devices whose entries were written."""
+        yield from self._contents.certificates.items()
+        for fingerprint in map(bytes.decode, self._fingerprints):
+            if pem := self._contents.device(fingerprint):
+                yield f"{fingerprint}.pem", pem
+
     def _put_entries(self) -> list[canonical.Value]:
         """Write the files of entries, then the table of their readings; gives the names of the former."""
         contents, names = self._contents, list[canonical.Value]()
@@ -160,7 +172,9 @@ class _Writer:
             table.write(HEADER.encode())
             for file in entry_files(contents.layout.size, contents.layout.runs):
                 entries = [raw for piece in file.pieces for raw in contents.entries(*piece)]
-                self._put(file.name, frame(entries))
+                frames = frame(entries)
+                self._fingerprints.update(_FINGERPRINT.findall(frames))
+                self._put(file.name, frames)
                 names.append(file.name)
                 table.write("".join(map(table_rows, entries)).encode())
             self._put_table(table)

@@ -19,6 +19,7 @@ from coldseal.core import topics
 from coldseal.core.floods import Floods
 from coldseal.core.log import canonical
 from coldseal.errors import ColdsealError, OperatorError
+from coldseal.gateway.certificates import CERTIFICATES, KeptCertificates
 from coldseal.gateway.clock import Clock
 from coldseal.gateway.control import ControlServer
 from coldseal.gateway.health import Instruments
@@ -150,6 +151,7 @@ class Gateway:
             clock=clock,
             metrics=self._metrics,
             store=self._sessions,
+            keep=KeptCertificates(config.gateway.data / CERTIFICATES).keep,
         )
         self._uplink = Companion(arguments) if config.uplink.url else None
         self._instruments = Instruments(
@@ -299,6 +301,8 @@ class Gateway:
                 self.pipeline.record("heartbeat", canonical.encode(self._instruments.heartbeat()))
             self.pipeline.tick()
             self._instruments.refresh()
+            if self._beside is not None:
+                self._beside.rest()
             if self._uplink is not None:
                 self._uplink.tell(self.log.size)
 

@@ -19,6 +19,7 @@ from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import cosigned_at, parse_checkpoint_text, parse_note, parse_vkey
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import parse_entry
+from coldseal.core.log.verifier import MissingSignatureError
 from coldseal.errors import OperatorError, TrustError, UnavailableError
 from coldseal.gateway.control import ask
 from coldseal.gateway.holds import Seq, Text, require_free
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from coldseal.core.log.canonical import Value
+    from coldseal.core.log.checkpoint import Note
+    from coldseal.core.log.verifier import VerifierKey
     from coldseal.gateway.config import GatewayConfig
     from coldseal.gateway.control import Answer, Handler
     from coldseal.gateway.requests import Seal
@@ -113,7 +116,7 @@ def plan_prune(
 
     Args:
         reader: reads the log.
-        published: entries that have a receipt.
+        published: entries that a quorum of witnesses has cosigned.
         before: only entries below this seq.
         until: only segments that ended before this time, RFC 3339.
 
@@ -163,34 +166,47 @@ def require_archived(reader: LogReader, origin: str, archive: Archive, plan: Pla
 
 
 def receipt_over(config: GatewayConfig, reader: LogReader, key: bytes, size: int) -> str:
-    """Give the first receipt over at least `size` entries, checked against the log and the witness's key.
+    """Give the first receipt over at least `size` entries that a quorum of witnesses has cosigned.
+
+    Every receipt on the way is checked against the log and the witnesses' keys.
 
     Raises:
         OperatorError: there is none.
-        TrustError: it is not the witness's, or not of this log.
+        TrustError: the service has not signed one, a line does not verify, or it is not of this log.
         UnavailableError: receipts cannot be read now.
     """
+    at, quorum = size, config.witness.quorum
     with closing(Receipts(config.gateway.data, key, readonly=True)) as receipts:
-        found = receipts.over(size)
-    if found is None:
-        raise OperatorError(f"no receipt covers {size} entries", "Wait for the service's next receipt")
-    note = parse_note(found.note)
-    cosigned_at(note, parse_vkey(config.uplink.witness))
-    checkpoint = parse_checkpoint_text(note.text)
-    if (checkpoint.origin, checkpoint.root) != (config.gateway.origin, reader.root(checkpoint.size)):
-        raise NotArchivedError("the receipt", size, "it was given for another history")
-    return found.note.decode()
+        while (found := receipts.over(at)) is not None:
+            note = parse_note(found.note)
+            cosigned_at(note, parse_vkey(config.uplink.witness))
+            checkpoint = parse_checkpoint_text(note.text)
+            if (checkpoint.origin, checkpoint.root) != (config.gateway.origin, reader.root(checkpoint.size)):
+                raise NotArchivedError("the receipt", size, "it was given for another history")
+            if 1 + sum(_has_signed(note, parse_vkey(each.key)) for each in config.uplink.witnesses) >= quorum:
+                return found.note.decode()
+            at = checkpoint.size + 1
+    what = f"no receipt covers {size} entries with the {quorum} cosignatures that witness.quorum asks for"
+    raise OperatorError(what, "Wait for the witnesses' next ones")
+
+
+def _has_signed(note: Note, key: VerifierKey) -> bool:
+    """Whether a witness has put its line under a checkpoint; one that does not verify is an error."""
+    try:
+        cosigned_at(note, key)
+    except MissingSignatureError:
+        return False
+    return True
 
 
 def published_size(config: GatewayConfig, key: bytes) -> int:
-    """Give the number of entries that have a receipt."""
+    """Give the number of entries that a quorum of witnesses has cosigned."""
     if not config.uplink.witness:
         raise OperatorError(
             "no witness is configured, so nothing can be pruned", "Set uplink.url and witness"
         )
     with closing(Receipts(config.gateway.data, key, readonly=True)) as receipts:
-        newest = receipts.newest()
-    return 0 if newest is None else newest.size
+        return receipts.cosignatures.witnessed(config.witness.quorum)
 
 
 def prune(

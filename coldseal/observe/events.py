@@ -300,6 +300,13 @@ CERTIFICATE_KEPT = Event(
     ("certificate", "error"),
     "A renewed certificate cannot be used; the one in use stays. Correct the files.",
 )
+CERTIFICATE_NOT_STORED = Event(
+    "certificate.not-stored",
+    "warning",
+    ("fingerprint", "error"),
+    "A device's certificate cannot be kept for evidence; its readings are sealed all the same. Said once"
+    " until one can be kept again: look at the data folder.",
+)
 SERVICE_STARTED = Event(
     "service.started",
     "info",

@@ -4,6 +4,8 @@ const MANIFEST = "manifest.json";
 const FORMAT = 2;
 const TILE = 256; // entries in a tile, and
 const LOOSE = 4096; // in a file that is none
+const PLAIN_NAMES = new Set(["proof", "readings.csv", "policy.json", "keys/record.pem", "READ-ME.txt", "verify.html", "timestamps/ca.pem"]);
+const NUMBERED_NAME = /^(?:checkpoints\/[0-9]{6}|certificates\/[a-z0-9][a-z0-9.-]*\.pem|timestamps\/[1-9][0-9]{0,14}\.tsr)$/;
 
 // Gives the files, what the manifest says, and the framed entries; refuses what is damaged.
 async function openBundle(bytes) {
@@ -19,7 +21,9 @@ async function openBundle(bytes) {
   const places = gapsOf(runs, size).flatMap(([first, end]) => subtrees(first, end));
   if (proof.length !== 32 * places.length) refuse("proof", `${proof.length} bytes`, `${places.length} hashes of 32 bytes`);
   const hashes = places.map((place, at) => ({ ...place, hash: proof.subarray(32 * at, 32 * at + 32) }));
-  return { files, manifest, size, runs, hashes, frames: framesOf(files, manifest.entries, entryFiles(size, runs)), notes: notesOf(files) };
+  const needed = entryFiles(size, runs);
+  requireNames(files, needed);
+  return { files, manifest, size, runs, hashes, frames: framesOf(files, manifest.entries, needed), notes: notesOf(files) };
 }
 
 async function requireSums(files, sums) {
@@ -30,6 +34,12 @@ async function requireSums(files, sums) {
     if (!Object.hasOwn(sums, name)) refuse("bundle", `the file ${name}`, "only files that the manifest names");
     if (toHex(await sha256(content)) !== sums[name]) refuse(name, "other bytes", `SHA-256 ${sums[name]}`);
   }
+}
+
+// Nothing is in a bundle that the format does not name: nobody signs the manifest.
+function requireNames(files, needed) {
+  const known = new Set([MANIFEST, ...PLAIN_NAMES, ...needed.map(({ name }) => name)]);
+  for (const name of files.keys()) if (!known.has(name) && !NUMBERED_NAME.test(name)) refuse("bundle", `the file ${name}`, "only files that a bundle has");
 }
 
 // The manifest writes [first, count]; here a run is first seq, and the seq behind the last.

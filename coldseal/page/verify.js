@@ -62,7 +62,7 @@ async function verifyBundle(bytes, { given = null, progress = () => {} } = {}) {
   checkOrder(policy, bundle, entries, { faults, tree, heartbeats, opened });
   const anchors = await checkRoots(policy, bundle, { faults, tree, opened });
   checkRevocations(bundle, history, anchors, faults);
-  await checkPrunings(policy, readable, history, faults);
+  await checkPrunings(policy, readable, { history, tree, faults });
   checkTable(bundle, readable, faults);
   const timestamps = await checkTimestamps(bundle, opened, faults);
   const sorted = faults.sorted();
@@ -177,7 +177,7 @@ async function checkSignatures(policy, entries, history, faults, progress) {
   const answers = await inBatches(
     entries,
     async (entry) => {
-      const { record, kid } = history.at(entry.place);
+      const { record, kid } = history.at(entry.seq); // where that is not its place, it is a gap
       if (entry.kid !== kid) return "wrong-key";
       if (entry.sig === null) return isUnsignedGood(entry) ? null : "unsigned";
       return (await isSignedP256(record, entry.sig, entry.body)) ? null : "bad-signature";
@@ -201,11 +201,11 @@ async function rebuildTree({ hashes }, entries, progress) {
 
 // Holds each entry against its place and the entry before it: seq, log, prev, time.
 function checkOrder(policy, { runs }, entries, { faults, tree, heartbeats, opened }) {
-  const anchors = [...opened.values()].filter(({ times }) => times.length > 0).sort((one, other) => one.size - other.size);
+  const anchors = anchorsOf(opened);
   const firsts = new Set(runs.map(([first]) => first));
   let before = null;
   let anchor = 0;
-  for (const entry of entries) {
+  for (const [at, entry] of entries.entries()) {
     const { place } = entry;
     if (firsts.has(place)) before = null;
     while (anchor < anchors.length && anchors[anchor].size <= place) anchor += 1;
@@ -213,12 +213,31 @@ function checkOrder(policy, { runs }, entries, { faults, tree, heartbeats, opene
       checkPlace(policy, entry, faults);
       const expected = place === 0 ? fromHex(EMPTY_ROOT) : (before?.leaf ?? tree.get(0, place - 1));
       if (expected !== undefined && entry.prev !== toHex(expected)) faults.add("broken-chain", place, `prev is ${entry.prev}, expected ${toHex(expected)}`);
-      if (before?.kind !== undefined) checkTime(before, entry, heartbeats.findLast(({ from }) => from <= place)?.seconds ?? 0, faults);
-      const covered = anchor < anchors.length ? Math.max(...anchors[anchor].times) : Infinity;
+      if (before?.kind !== undefined) {
+        const heartbeat = heartbeats.findLast(({ from }) => from <= place)?.seconds ?? 0;
+        checkTime(before, entry, { heartbeat, faults, isStart: isStart(entry, entries[at + 1]) });
+      }
+      const covered = anchor < anchors.length ? anchors[anchor].time : Infinity;
       if (entry.time > covered * 1000 + DRIFT_MS) faults.add("clock-drift", place, `its time ${entry.t} lies behind the cosignature over it, ${covered} s`);
     }
     before = entry;
   }
+}
+
+// The cosigned sizes, rising, each with the time (s) of the earliest cosignature that covers it: else one
+// witness whose clock is ahead could let the log's be as far ahead.
+function anchorsOf(opened) {
+  const cosigned = [...opened.values()].filter(({ times }) => times.length > 0).sort((one, other) => other.size - one.size);
+  let time = Infinity;
+  return cosigned.map(({ size, times }) => {
+    time = Math.min(time, ...times);
+    return { size, time };
+  }).reverse();
+}
+
+// A gateway that starts on a clock which has stepped says so first: `clock`, and directly behind it `boot`.
+function isStart(entry, next) {
+  return entry.kind === "clock" && next?.kind === "boot" && next.place === entry.place + 1;
 }
 
 function checkPlace(policy, entry, faults) {
@@ -236,7 +255,7 @@ function checkPlace(policy, entry, faults) {
 }
 
 // The wall clock against the one that never steps, and both against the promised heartbeat.
-function checkTime(before, after, heartbeat, faults) {
+function checkTime(before, after, { heartbeat, faults, isStart }) {
   let span = after.time - before.time;
   if (before.tq.boot === after.tq.boot) {
     const passed = after.tq.mono - before.tq.mono;
@@ -249,7 +268,7 @@ function checkTime(before, after, heartbeat, faults) {
     faults.add("clock-step", after.place, `the machine was started anew (${before.tq.boot}, ${after.tq.boot}) without a word`);
     return;
   }
-  const isExplained = after.kind === "boot" || after.kind === "gap";
+  const isExplained = isStart || after.kind === "boot" || after.kind === "gap";
   if (heartbeat > 0 && !isExplained && span > heartbeat * 2500 + 5000) {
     faults.add("silence", after.place, `no entry for ${span} ms, a heartbeat was promised every ${heartbeat} s`);
   }
@@ -291,18 +310,22 @@ function checkRevocations({ size, runs }, history, anchors, faults) {
   }
 }
 
-// Whoever pruned must show the receipt for the archive of what was pruned.
-async function checkPrunings(policy, entries, history, faults) {
-  for (const { place, data } of entries.filter(({ kind }) => kind === "prune")) {
+// Whoever pruned must name a range before the entry, the root over it, and the receipt for its archive.
+async function checkPrunings(policy, entries, { history, tree, faults }) {
+  for (const { seq, data } of entries.filter(({ kind }) => kind === "prune")) {
     try {
+      const { first, last } = data;
+      if (!isCount(first) || !isCount(last) || first > last || last >= seq) refuse("prune", "other entries", "a range before it");
+      const root = await tree.root(last + 1);
+      if (root !== null && data.root !== toBase64(root)) refuse("prune, root", data.root, toBase64(root));
       const receipt = isObject(data.archive) ? data.archive.receipt : undefined;
-      if (typeof receipt !== "string" || !Number.isSafeInteger(data.last)) refuse("prune", "no receipt", "an archive receipt");
+      if (typeof receipt !== "string") refuse("prune", "no receipt", "an archive receipt");
       const found = readCheckpoint(UTF8.encode(receipt));
       const cosigned = await openCheckpoint(found, await signersOf(policy, history, found.size));
       if (found.size <= data.last || cosigned.length < policy.quorum) refuse("prune", "another receipt", "one that covers what was pruned");
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      faults.add("pruned-unproven", place, error.message);
+      faults.add("pruned-unproven", seq, error.message);
     }
   }
 }

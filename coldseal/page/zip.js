@@ -1,4 +1,5 @@
-// The container: reads a ZIP by its central directory, strictly. Each file once, nothing beyond the limits.
+// The container: reads a ZIP by its central directory, strictly. Each file once, nothing beyond the limits,
+// and nothing before, behind or beside it.
 
 const ZIP_LIMITS = { files: 65_534, file: 4096 * (2 + 65_535), total: 2 ** 30, name: 255 };
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, index) => {
@@ -28,11 +29,9 @@ async function readZip(bytes) {
 }
 
 function endOf(view) {
-  const last = view.byteLength - 22;
-  for (let at = last; at >= Math.max(0, last - 65_535); at -= 1) {
-    if (view.getUint32(at, true) === 0x06054b50 && at + 22 + view.getUint16(at + 20, true) === view.byteLength) return at;
-  }
-  return refuse("ZIP", "no directory", "a whole ZIP file");
+  const at = view.byteLength - 22;
+  const isEnd = at >= 0 && view.getUint32(at, true) === 0x06054b50 && view.getUint16(at + 20, true) === 0;
+  return isEnd ? at : refuse("ZIP", "another end", "a whole ZIP file, without a comment or anything behind it");
 }
 
 function directoryOf(bytes, view) {
@@ -60,6 +59,7 @@ function directoryOf(bytes, view) {
     at = next;
   }
   if (at !== end) refuse("ZIP", `byte ${at}`, "nothing behind the directory");
+  if (count > 0 && !items.some((item) => item.at === 0)) refuse("ZIP", "something else", "a file at its first byte");
   return items;
 }
 

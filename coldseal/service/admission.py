@@ -6,7 +6,7 @@ start; found later, it leaves what was admitted before as it was. Checks no cert
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _HINT: Final = "Write it again with `coldseal gateway init`, then `coldseal service admit FILE`"
 
+Mode = Literal["record", "checkpoint"]
+
 _log = Log("service.admission")
 
 
@@ -35,6 +37,8 @@ class LogFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         gateway: name in the gateway's certificate.
         record_key: base64 of the record key's SubjectPublicKeyInfo DER.
         checkpoint_keys: verifier keys, all of which sign each checkpoint.
+        mode: ``record``, or ``checkpoint`` where entries carry no signature of their own; may be left out.
+            It is for verifiers, who take this file as a policy: the service goes by the genesis entry.
         site: where the gateway stands.
     """
 
@@ -42,6 +46,7 @@ class LogFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     gateway: str
     record_key: str
     checkpoint_keys: tuple[str, ...]
+    mode: Mode | msgspec.UnsetType = msgspec.UNSET
     site: str = ""
 
 
@@ -69,13 +74,14 @@ def parse_log_file(data: bytes, *, where: str) -> AdmittedLog:
     return log
 
 
-def encode_log_file(log: AdmittedLog) -> bytes:
-    """Write the description of a log."""
+def encode_log_file(log: AdmittedLog, mode: Mode | msgspec.UnsetType = msgspec.UNSET) -> bytes:
+    """Write the description of a log; without its mode where that is not known."""
     file = LogFile(
         origin=log.origin,
         gateway=log.gateway,
         record_key=encode_base64(log.record_key),
         checkpoint_keys=tuple(key.encode() for key in log.checkpoint_keys),
+        mode=mode,
         site=log.site,
     )
     return msgspec.json.format(msgspec.json.encode(file))

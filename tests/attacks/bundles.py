@@ -249,6 +249,11 @@ def second_genesis(story: Story) -> int:
     return seq
 
 
+def pruned_under_another_root(story: Story) -> int:
+    """A `prune` entry has a receipt, but names another root than what was pruned has."""
+    return CASES["pruned under another root"].mutate(story)
+
+
 def made_anew(story: Story) -> int:
     """A log that the forger made from the first entry on, with keys of his own and witnesses to match."""
     forged = Story().grow(60)
@@ -333,6 +338,9 @@ ATTACKS: dict[str, Attack] = {
     "clock put forward by an hour, with a word": of_case(
         "clock one hour ahead", Who.CLOCK, "clock later than the cosignature"
     ),
+    "clock put forward by an hour, beside a witness": of_case(
+        "clock one hour ahead", Who.CLOCK, "clock that only one witness agrees with"
+    ),
     "machine started anew without a word": of_case("", Who.CLOCK, "started anew without a word"),
     "clock that drifts ahead": of("slow drift", Who.CLOCK, "clock-drift", drifting),
     "extension line": of_case("checkpoint with an extension line", Who.KEYS, "extension line"),
@@ -358,6 +366,7 @@ ATTACKS: dict[str, Attack] = {
     "pruned without receipt": of_case(
         "pruned range without archive receipt", Who.KEYS, "pruned without receipt"
     ),
+    "pruned under another root": of("", Who.KEYS, "pruned-unproven", pruned_under_another_root),
     "changed cell": of_case("exported CSV with one cell changed", Who.FORGER, "CSV cell changed"),
     "dropped row": of_case("exported CSV with one cell changed", Who.FORGER, "CSV row dropped"),
     "bundle damaged on its way": of_case("", Who.NETWORK, "manifest's sum is wrong"),
@@ -374,6 +383,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "tail without a receipt": of_case("", Who.KEYS, "tail not anchored"),
     "file that the manifest does not name": of_case("", Who.FORGER, "extra file"),
+    "file of a name that no bundle has": of_case("", Who.FORGER, "file of a name that no bundle has"),
     "too few witnesses": of_case("", Who.WITNESS, "missing witness"),
     "false timestamp": of_case("", Who.FORGER, "false timestamp"),
 }

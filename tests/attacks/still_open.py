@@ -6,12 +6,10 @@ Each stands in the threat model, with what does help. Whoever closes one sees it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from coldseal.core.log.canonical import Value
-from coldseal.core.log.checkpoint import parse_note
 from coldseal.core.log.evidence import Policy
 from coldseal.core.log.keys import RECORD, revocation
 from coldseal.core.log.layout import join_runs, make_layout
@@ -33,7 +31,7 @@ from tests.attacks.bundles import (
     without,
 )
 from tests.attacks.stores import cut_with_head, start
-from tests.page.builder import WITNESSES, Story, honest, with_lines
+from tests.page.builder import Story, honest, with_lines
 from tests.page.cases import LATE, Mutate
 
 
@@ -130,23 +128,6 @@ def put_back_over_a_restart(story: Story) -> int:
     return seq
 
 
-def witness_ahead(story: Story) -> int:
-    """The clock is put forward by an hour with a `clock` entry, and one of two witnesses agrees."""
-    story.offset_ms += 3_600_000
-    step: dict[str, Value] = {"err": 12, "from": "holdover", "off": 0, "step": 3_600_000}
-    seq = story.seal("clock", {**step, "to": "synchronised"})
-    note = parse_note(story.note())
-    line = story.witnesses[1].cosign(WITNESSES[1], note.text, story.now_ms // 1000 + 3_600)
-    story.notes[-1] = replace(note, signatures=(*note.signatures[:3], line)).encode()
-    return seq
-
-
-def other_file(story: Story) -> int:
-    """A second table of readings lies in the bundle under another name, and its sum fits."""
-    story.extra["temperatures.csv"] = b"seq,time,value\n1,2026-03-04T05:00:10.000Z,5.00\n"
-    return 0
-
-
 def other_page(story: Story) -> int:
     """The page in the bundle is one that says good of everything, and its sum fits."""
     story.extra["verify.html"] = b"<!doctype html><title>GOOD</title><h1>GOOD</h1>"
@@ -213,11 +194,9 @@ OPEN: dict[str, Open] = {
     "clock that drifts behind": good(drifting_behind),
     "clock put back, with a word": good(put_back_with_a_word),
     "clock put back over a restart": good(put_back_over_a_restart),
-    "witness whose clock is ahead": good(witness_ahead),
     "sensor that lies": good(false_sensor),
     "reading left out of a choice": of(reading_left_out, reading_left_out),
     "revocation left out of a choice": of(revocation_left_out, revocation_left_out),
     "keys that came with the bundle": of(keys_of_the_bearer, keys_of_the_bearer),
-    "file added to a bundle": good(other_file),
     "page that came with the bundle": good(other_page),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
+import ssl
 import zipfile
 from random import Random
 from typing import TYPE_CHECKING
@@ -26,7 +28,11 @@ from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.store.drafts import Draft
 from coldseal.gateway.store.log import Group
 from coldseal.gateway.store.sealing import Sealer
+from coldseal.identity.peer import peer
+from coldseal.page import page
 from tests.campaigns.test_sigkill import make_fleet
+from tests.gateway.test_app import load
+from tests.gateway.test_records import running
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -208,6 +214,28 @@ def test_an_export_of_a_gateway_is_itself_on_record(
     }
 
 
+def test_a_bundle_has_the_certificates_of_the_devices_whose_readings_are_in_it(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As they were let in by the listener; and the page that verifies it."""
+    device = min(sensors_of(site, capsys))
+    command = ["evidence", "export", str(site.gateway_config)]
+    assert run([*command, str(tmp_path / "one"), "--device", device]) == 0
+    assert run([*command, str(tmp_path / "all")]) == 0
+    for name, devices in (("one", {device}), ("all", set(sensors_of(site, capsys)))):
+        assert verdict(tmp_path / name, capsys)["good"] is True
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            names = [
+                each for each in archive.namelist() if re.fullmatch(r"certificates/[0-9a-f]{16}\.pem", each)
+            ]
+            found = [ssl.PEM_cert_to_DER_cert(archive.read(each).decode()) for each in names]
+            assert archive.read("verify.html") == page()
+        assert {peer(der).name for der in found} == devices
+        assert names == [
+            f"certificates/{each}.pem" for each in sorted(peer(der).fingerprint for der in found)
+        ]
+
+
 def test_an_export_of_a_copy_touches_no_log(
     site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -283,12 +311,34 @@ def test_a_gateway_that_never_delivered_exports_what_its_own_checkpoint_covers(
     config.gateway.data.mkdir()
     key = bytes.fromhex((folder / "store.key").read_text())
     assert run(["evidence", "export", str(folder / "gateway.toml"), str(tmp_path / "none")]) == 3
+    asyncio.run(open_log(config, key, 1_800_000_000_000).close())
+    assert run(["evidence", "export", str(folder / "gateway.toml"), str(tmp_path / "none")]) == 2
+    assert "is empty" in capsys.readouterr().err
     asyncio.run(_seal_two(config, key))
     assert (config.gateway.data / LOG_FOLDER).is_dir()
     path = tmp_path / "alone.coldseal"
     assert run(["evidence", "export", str(folder / "gateway.toml"), str(path)]) == 0
     found = verdict(path, capsys)
     assert (found["good"], found["size"]) == (False, 2)
+
+
+async def test_with_tail_a_running_gateway_is_asked_to_fix_what_it_has_sealed(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own checkpoint would have been due much later."""
+    folder = tmp_path / "gw"
+    command = ["gateway", "init", str(folder), "--origin", "example.com/alone", "--site", "x"]
+    assert run([*command, "--pki", str(site.pki)]) == 0
+    path = tmp_path / "tail.coldseal"
+    async with running(load(folder / "gateway.toml")) as gateway:
+        before = gateway.log.checkpoint_size
+        gateway.pipeline.record("heartbeat", b"{}")
+        await until(lambda: gateway.log.size > before, within_s=10)
+        size = gateway.log.size
+        assert gateway.log.checkpoint_size == before
+        export = ["evidence", "export", str(folder / "gateway.toml"), str(path), "--tail"]
+        assert await asyncio.to_thread(run, export) == 0
+    assert verdict(path, capsys)["size"] == size
 
 
 async def _seal_two(config: GatewayConfig, key: bytes) -> None:
@@ -310,7 +360,8 @@ async def _seal_two(config: GatewayConfig, key: bytes) -> None:
     sealed = await sealer.seal(drafts)
     assert sealed is not None
     entries, chain = sealed
-    await log.commit(Group(entries=entries, chain=chain, checkpoint=sealer.checkpoint(chain)))
+    group = Group(entries=entries, chain=chain, checkpoint=sealer.checkpoint(chain), settings=entries[:1])
+    await log.commit(group)
     await log.close()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from coldseal.cli.main import run
 from coldseal.core.log.checkpoint import parse_vkey
+from coldseal.evidence.policies import read_policy
 from coldseal.gateway.config import load_gateway
 from coldseal.identity.contexts import client_context, server_context
 from coldseal.service.admission import Admission, parse_log_file
@@ -52,6 +53,7 @@ def test_the_admission_file_holds_the_public_side_of_the_gateway_s_keys(site: Si
     data = (site.gateway.parent / "admission.json").read_bytes()
     log = parse_log_file(data, where="admission.json")
     assert (log.origin, log.gateway, log.site) == ("example.com/s1/gw-0001", "gw-0001", "s1")
+    assert read_policy(site.gateway.parent / "admission.json").mode == config.gateway.signature == "record"
     record, checkpoint = (
         open_ecdsa(uri, base=Path()) for uri in (config.keys.record, config.keys.checkpoint)
     )

@@ -12,7 +12,7 @@ from coldseal.core.log.layout import make_layout
 from coldseal.core.log.merkle import MerkleTree, leaf_hash
 from coldseal.core.log.record import Chain, key_id, parse_entry
 from coldseal.evidence.selection import render_moment
-from coldseal.evidence.source import Blocks, Stamped, scan_settings, size_of
+from coldseal.evidence.source import SETTINGS, Blocks, Stamped, size_of
 from coldseal.evidence.writer import Contents, write_bundle
 from tests.core.log.test_evidence import ORIGIN, make_note, sign, signers, spki
 
@@ -56,7 +56,9 @@ class MemorySource:
 
     def settings(self) -> list[bytes]:
         """Look for them."""
-        return scan_settings(self.read, self.size)
+        kinds = [b'"kind":"%b"' % kind.encode() for kind in SETTINGS]
+        likely = (raw for raw in self._entries if any(kind in raw for kind in kinds))
+        return [raw for raw in likely if parse_entry(raw).kind in SETTINGS]
 
     def notes(self) -> Iterator[bytes]:
         """Give the checkpoints."""
@@ -69,6 +71,11 @@ class MemorySource:
     def certificates(self) -> dict[str, bytes]:
         """Give none."""
         return {}
+
+    def device_certificate(self, fingerprint: str) -> bytes:
+        """Give none."""
+        del fingerprint
+        return b""
 
     def timestamp_ca(self) -> bytes:
         """Give none."""

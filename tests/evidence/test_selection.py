@@ -19,15 +19,13 @@ from coldseal.evidence.selection import (
     parse_sensor,
     read_shipment,
 )
-from coldseal.evidence.source import scan_settings
 from tests.core.log.test_evidence import make_note
-from tests.evidence.parts import MemorySource, Story, seal_log, seqs_of
+from tests.evidence.parts import MemorySource, Story, seal_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from coldseal.core.log.layout import Run
 
 LOG = seal_log(2000, second_s=300)
 """A reading every five minutes for a week."""
@@ -210,12 +208,3 @@ def test_a_file_of_shipments_says_what_is_wrong_with_it(
         path.write_text(content, encoding="utf-8")
     with pytest.raises(OperatorError, match=said):
         read_shipment(path, "S")
-
-
-def test_settings_are_found_by_looking_at_all_entries() -> None:
-    """What only looks like one is none."""
-    story = Story(600).tell("config", {"heartbeat": 60}).tell("ack", {"kind": "key"}).tell("key", {})
-    source = MemorySource(story.entries, [])
-    found: list[Run] = [(seq, seq + 1) for seq in seqs_of(scan_settings(source.read, source.size))]
-    assert found == [(0, 1), (600, 601), (602, 603)]
-    assert seqs_of(scan_settings(source.read, 601)) == [0, 600]

@@ -70,11 +70,22 @@ def test_without_a_root_a_timestamp_is_neither_good_nor_bad(
     assert "1 timestamps not tested" in capsys.readouterr().out
 
 
+def test_without_a_root_what_is_stamped_must_still_be_the_checkpoint(tmp_path: Path, stamp: bytes) -> None:
+    """For another checkpoint, for none, or no timestamp at all: who signed it does not matter then."""
+    for number, (size, found, seq) in enumerate(
+        [(10, stamp, 9), (7, stamp, 6), (6, b"0\x00", 5), (6, b"?", 5)]
+    ):
+        answer = verify_bundle(make(tmp_path / str(number), {6: stamp, size: found}), Question())
+        (fault,) = answer.report.faults
+        assert (fault.verdict.value, fault.seq, answer.timestamps) == ("bad-timestamp", seq, 0)
+        assert answer.untested == int(size != 6)
+
+
 def test_a_timestamp_that_does_not_hold_is_bad(tmp_path: Path, authority: Authority, stamp: bytes) -> None:
     """For another checkpoint, for none, of another authority, or no timestamp at all."""
     ca, other = authority.ca.read_bytes(), Authority(tmp_path / "other").ca.read_bytes()
     for number, (timestamps, roots, seq) in enumerate(
-        [({10: stamp}, ca, 9), ({7: stamp}, ca, 0), ({6: stamp}, other, 5), ({6: b"?"}, ca, 5)]
+        [({10: stamp}, ca, 9), ({7: stamp}, ca, 6), ({6: stamp}, other, 5), ({6: b"?"}, ca, 5)]
     ):
         answer = verify_bundle(make(tmp_path / str(number), timestamps, roots), Question())
         (fault,) = answer.report.faults

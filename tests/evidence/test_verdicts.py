@@ -12,11 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from coldseal.cli.main import run
 from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import NoteSignature, add_signature
+from coldseal.core.log.delivery.receiver import AdmittedLog
 from coldseal.core.log.evidence import CHECKS, Verdict
 from coldseal.core.log.keys import revocation
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import frame, key_id, parse_frames
 from coldseal.evidence.verification import Question, verify_bundle
+from coldseal.service.admission import encode_log_file
 from tests.core.log.test_evidence import COSIGNED, ORIGIN, make_note, sign, signers, spki
 from tests.evidence.parts import Story, make_bundle, rewrite, seal_log
 
@@ -306,6 +308,24 @@ def test_in_checkpoint_mode_the_note_signs_for_the_entries(tmp_path: Path) -> No
     policy = replace(signers().policy, mode="checkpoint")
     path = make_bundle(tmp_path / "x.coldseal", entries, [make_note(entries, has_record=True)], policy=policy)
     assert verify_bundle(path, Question()).report.is_good
+
+
+def test_an_admission_file_says_that_a_log_is_in_checkpoint_mode(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a policy it fits then; without the mode, each entry would have to be signed."""
+    entries = seal_log(10, mode="checkpoint")
+    policy = replace(signers().policy, mode="checkpoint")
+    path = make_bundle(tmp_path / "x.coldseal", entries, [make_note(entries, has_record=True)], policy=policy)
+    log = AdmittedLog(ORIGIN, "gw-0001", policy.record_key, policy.checkpoint_keys)
+    admission = tmp_path / "admission.json"
+    command = ["evidence", "verify", str(path), "--policy", str(admission)]
+    command += ["--witness", policy.witnesses[0].encode()]
+    admission.write_bytes(encode_log_file(log, mode="checkpoint"))
+    assert run(command) == 0
+    admission.write_bytes(encode_log_file(log))
+    assert run(command) == 1
+    assert "NOT GOOD: unsigned" in capsys.readouterr().out
 
 
 def test_control_characters_of_a_stranger_do_not_reach_the_terminal(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from coldseal.cli.main import run as run_command
 from coldseal.core.log import canonical
@@ -18,12 +19,13 @@ from coldseal.core.log.checkpoint import add_signature, parse_note
 from coldseal.core.log.record import parse_entry
 from coldseal.errors import OperatorError, TrustError, UnavailableError
 from coldseal.gateway import pruning
-from coldseal.gateway.config import load_gateway
+from coldseal.gateway.config import FurtherWitness, load_gateway
 from coldseal.gateway.control import ask
 from coldseal.gateway.holds import holds_of
 from coldseal.gateway.records import leaf_to_correct, open_reader, seal_record
 from coldseal.gateway.store.pruned import PrunedError, list_drafts
 from coldseal.gateway.store.reader import LogReader
+from coldseal.gateway.uplink.cosignatures import StoredCosignature
 from coldseal.gateway.uplink.receipts import Receipts, StoredReceipt, UplinkStatus
 from coldseal.gateway.writer import LOG_FOLDER, Run
 from coldseal.signing.keys import Ed25519Signer, generate_interop_key
@@ -250,6 +252,33 @@ def test_what_no_witness_has_cosigned_stays(path: Path) -> None:
         pruning.prune(config, copy, before=10**6, **ASKED)
     with closing(open_reader(config)) as reader, pytest.raises(OperatorError, match="no receipt covers"):
         pruning.receipt_over(config, reader, store_key(config), 5)
+
+
+def test_nothing_goes_before_a_quorum_of_witnesses_has_cosigned_it(path: Path) -> None:
+    """The service's receipt alone is not enough where a further witness counts."""
+    second, name = Ed25519Signer(generate_interop_key()), "second.example"
+    config = load(path, *SET)
+    key = second.verifier_key(name, cosigner=True)
+    further = FurtherWitness(url="https://second.example", key=key.encode())
+    uplink = replace(config.uplink, witnesses=(further,))
+    config = replace(config, uplink=uplink, witness=replace(config.witness, quorum=2))
+    plan: dict[str, Any] = {"before": 10**6, **ASKED}
+    with closing(Receipts(config.gateway.data, store_key(config), quorum=2)) as receipts:
+        with pytest.raises(OperatorError, match="; 0 entries are witnessed"):
+            pruning.prune(config, copy_of(config), **plan)
+        with (
+            closing(open_reader(config)) as reader,
+            pytest.raises(OperatorError, match="with the 2 cosignatures"),
+        ):
+            pruning.receipt_over(config, reader, store_key(config), 5)
+        newest = receipts.newest()
+        assert newest is not None
+        signed = parse_note(newest.note).text
+        cosigned = add_signature(newest.note, second.cosign(name, signed, 1_800_000_001))
+        receipts.cosignatures.keep(
+            StoredCosignature(newest.size, f"{name}+{key.id.hex()}", 1_800_000_001, 1, cosigned)
+        )
+    assert pruning.prune(config, copy_of(config), **plan)["first"] == 0
 
 
 @pytest.mark.parametrize(

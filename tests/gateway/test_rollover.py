@@ -21,6 +21,7 @@ from coldseal.gateway.store.space import Limits
 from coldseal.settings import Reference
 from coldseal.signing.keys import open_ecdsa, open_ed25519, write_private_key
 from tests.gateway.parts import KEYS, Answers, Hands, Parts, faults_of, open_parts, payload
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from coldseal.gateway.store.log import Group
@@ -77,6 +78,8 @@ async def test_keys_change_under_load_and_everything_verifies(folder: Path, mode
     try:
         async with open_parts(folder / "log", hands, mode=mode, beside=beside, limits=LIMITS) as parts:
             running = asyncio.create_task(parts.pipeline.run())
+            beside.wake()
+            await until(lambda: beside.is_ready)
             change = roll_over_of(parts, folder, hands)
             changed = []
             for turn, use in enumerate(("record", "checkpoint", "record", "record")):

@@ -13,7 +13,9 @@ import pytest
 from coldseal.errors import InputError, UnavailableError
 from coldseal.gateway.message import Outcome
 from coldseal.gateway.pipeline import AHEAD
+from coldseal.gateway.store import beside as module
 from coldseal.gateway.store.beside import SealingProcess
+from coldseal.gateway.store.sealing import INLINE_LIMIT
 from coldseal.signing.keys import write_private_key
 from tests.gateway.parts import KEYS, Answers, Hands, faults_of, open_parts, payload
 from tests.waiting import until
@@ -38,6 +40,21 @@ def sealing_process(folder: Path, *, is_each_signed: bool = True) -> Iterator[Se
         beside.close()
 
 
+async def ready(beside: SealingProcess) -> None:
+    """Start it and wait until it takes tasks."""
+
+    def is_ready() -> bool:
+        beside.wake()
+        return beside.is_ready
+
+    await until(is_ready)
+
+
+def runs(beside: SealingProcess) -> bool:
+    """Whether there is a process."""
+    return beside.pid is not None
+
+
 @pytest.mark.parametrize("mode", ["record", "checkpoint"])
 async def test_the_process_beside_seals_the_same_log_and_its_death_loses_nothing(
     tmp_path: Path, mode: str
@@ -48,6 +65,8 @@ async def test_the_process_beside_seals_the_same_log_and_its_death_loses_nothing
         async with open_parts(tmp_path / "log", hands, beside=beside, mode=mode) as parts:
             running = asyncio.create_task(parts.pipeline.run())
             for turn in range(4):
+                if turn in {1, 3}:
+                    await ready(beside)
                 if turn == 1:
                     os.kill(beside.pid or 0, signal.SIGSTOP)
                 for number in range(turn * 1000, turn * 1000 + 1000):
@@ -72,6 +91,7 @@ async def test_what_is_under_way_while_a_commit_fails_is_void(
     with sealing_process(tmp_path) as beside:
         async with open_parts(tmp_path / "log", hands, beside=beside) as parts:
             journal, now = parts.journal, hands.clock().now()
+            await ready(beside)
 
             async def fail(group: Group, *, is_own: bool = False) -> None:
                 raise UnavailableError("the log", f"planted for {len(group.entries)} entries, {is_own=}")
@@ -158,6 +178,7 @@ async def test_what_cannot_be_sealed_beside_is_an_error_of_its_group(tmp_path: P
     with sealing_process(tmp_path) as beside:
         async with open_parts(tmp_path / "log", hands, beside=beside) as parts:
             journal, now = parts.journal, hands.clock().now()
+            await ready(beside)
             long = journal.draft("heartbeat", b'{"x":"%b"}' % bytes(b"x" * 65_535), now)
             good = [journal.draft("heartbeat", b"{}", now)] * 20
             with pytest.raises(InputError, match="65535 bytes"):
@@ -173,22 +194,58 @@ async def test_more_than_the_socket_takes_goes_in_parts(tmp_path: Path) -> None:
     with sealing_process(tmp_path) as beside:
         async with open_parts(tmp_path / "log", hands, beside=beside) as parts:
             journal, now = parts.journal, hands.clock().now()
+            await ready(beside)
             large = [journal.draft("heartbeat", b'{"x":"%b"}' % bytes(b"x" * 60_000), now)] * 20
             for handed in [journal.hand_over(large, bytes) for _ in range(3)]:
                 await journal.commit(handed)
             assert [len(entry.raw) > 60_000 for entry in parts.entries()] == [True] * 60
 
 
-async def test_a_process_that_cannot_start_is_done_without(tmp_path: Path) -> None:
-    """A key that is gone meanwhile: each group is sealed within."""
+async def test_a_process_that_cannot_start_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that is gone meanwhile: each group is sealed within, and it is not tried again at once."""
     hands = Hands()
     with sealing_process(tmp_path) as beside:
         async with open_parts(tmp_path / "log", hands, beside=beside) as parts:
+            await ready(beside)
             (tmp_path / "record.pem").unlink()
             os.kill(beside.pid or 0, signal.SIGKILL)
-            await until(lambda: beside.pid is None)
+            await until(lambda: not runs(beside))
             journal, now = parts.journal, hands.clock().now()
-            for _ in range(2):
-                await journal.commit(journal.hand_over([journal.draft("heartbeat", b"{}", now)] * 20, bytes))
-            assert [entry.seq for entry in parts.entries()] == list(range(40))
-            assert beside.restarts == 3
+            many = [journal.draft("heartbeat", b"{}", now)] * 20
+            await journal.commit(journal.hand_over(many, bytes))
+            assert not runs(beside)
+            monkeypatch.setattr(module, "AGAIN_S", 0.0)
+            await journal.commit(journal.hand_over(many, bytes))
+            assert runs(beside)
+            await until(lambda: not runs(beside))
+            await journal.commit(journal.hand_over(many, bytes))
+            assert [entry.seq for entry in parts.entries()] == list(range(60))
+            assert beside.restarts == 2
+
+
+async def test_the_process_is_started_by_the_first_large_group_and_ended_when_none_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That group does not wait for it; a gateway with little to do spares its memory."""
+    hands = Hands()
+    with sealing_process(tmp_path) as beside:
+        async with open_parts(tmp_path / "log", hands, beside=beside) as parts:
+            journal, now = parts.journal, hands.clock().now()
+            few = [journal.draft("heartbeat", b"{}", now)] * INLINE_LIMIT
+            await journal.commit(journal.hand_over(few, bytes))
+            assert not runs(beside)
+            many = few * 2
+            await journal.commit(journal.hand_over(many, bytes))
+            assert (runs(beside), beside.is_ready) == (True, False)
+            await until(lambda: beside.is_ready)
+            handed = journal.hand_over(many, bytes)
+            monkeypatch.setattr(module, "REST_S", 0.0)
+            beside.rest()
+            assert beside.is_ready, "it has something to do"
+            await journal.commit(handed)
+            beside.rest()
+            assert (runs(beside), beside.is_ready, beside.restarts) == (False, False, 0)
+            await journal.commit(journal.hand_over(many, bytes))
+            assert [entry.seq for entry in parts.entries()] == list(range(INLINE_LIMIT * 7))

@@ -13,9 +13,10 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from coldseal.core.log.canonical import Value, encode_base64
+from coldseal.core.log.merkle import MerkleTree, leaf_hash
 from coldseal.core.log.record import parse_entry
-from tests.core.log.stamps import root
-from tests.page import false_notes
+from tests.core.log.stamps import Stamp, authority, root
+from tests.page import false_notes, false_times
 from tests.page.builder import CHECKPOINT, RECORD, Files, Story, table_of
 
 AT = 100
@@ -197,41 +198,10 @@ def unsigned(story: Story) -> int:
     return seq
 
 
-def stepped(hours: int) -> Mutate:
-    """The wall clock jumps, and no entry says so."""
-
-    def mutate(story: Story) -> int:
-        story.offset_ms += hours * 3_600_000
-        seq = story.read("ramp", "5.00")
-        if hours > 0:
-            story.now_ms += hours * 3_600_000  # the witnesses are an hour later too
-        story.note()
-        return seq
-
-    return mutate
-
-
-def later_than_witnesses(story: Story) -> int:
-    """The log says that its clock was put forward by an hour, but the witnesses know better."""
-    story.offset_ms += 3_600_000
-    states: dict[str, Value] = {
-        "from": "holdover",
-        "to": "synchronised",
-        "off": 0,
-        "err": 12,
-        "step": 3_600_000,
-    }
-    seq = story.seal("clock", states)
-    story.note()
-    return seq
-
-
-def other_boot(story: Story) -> int:
-    """The machine was started anew, and no entry says so."""
-    story.restart()
-    seq = story.read("ramp", "5.00")
-    story.note()
-    return seq
+def deleted_before_roll_over(story: Story) -> int:
+    """One entry is gone, and behind it the record key changes."""
+    del story.entries[AT]
+    return AT
 
 
 def foreign_link(story: Story) -> int:
@@ -240,14 +210,6 @@ def foreign_link(story: Story) -> int:
     other.note()
     story.__dict__.update(other.__dict__)
     return 0
-
-
-def silent(story: Story) -> int:
-    """Nothing for longer than the heartbeats that were promised."""
-    story.pass_time(600)
-    seq = story.read("ramp", "5.00")
-    story.note()
-    return seq
 
 
 def changed_cell(story: Story) -> int:
@@ -311,6 +273,12 @@ def extra_file(story: Story) -> int:
     return 0
 
 
+def other_file(story: Story) -> int:
+    """A second table of readings lies in the bundle under another name, and its sum fits."""
+    story.extra["temperatures.csv"] = b"seq,time,value\n1,2026-03-04T05:00:10.000Z,5.00\n"
+    return 0
+
+
 def missing_file(story: Story) -> int:
     """A file that the manifest names is not there."""
 
@@ -350,20 +318,25 @@ def broken_chain(story: Story) -> int:
     return seq
 
 
-def pruned(story: Story) -> int:
+def pruned(last: int, *, root: bytes | None = None, receipt: str = "") -> Mutate:
+    """Have the log say that it was pruned up to an entry, with the true root or another."""
+
+    def mutate(story: Story) -> int:
+        archive: dict[str, Value] = {"name": "archive-1", "sha256": "00"}
+        archive["receipt"] = receipt or story.notes[2].decode()
+        true = MerkleTree(map(leaf_hash, story.sealed[: last + 1])).root()
+        data: dict[str, Value] = {"archive": archive, "first": 0, "hold": "none", "last": last}
+        data |= {"root": encode_base64(true if root is None else root), "who": "a", "why": "b"}
+        seq = story.seal("prune", data)
+        story.note()
+        return seq
+
+    return mutate
+
+
+def pruned_without_receipt(story: Story) -> int:
     """Entries were pruned without an archive's receipt."""
-    archive: dict[str, Value] = {"name": "archive-1", "sha256": "00", "receipt": "none"}
-    data: dict[str, Value] = {
-        "archive": archive,
-        "first": 0,
-        "hold": "none",
-        "last": 9,
-        "who": "a",
-        "why": "b",
-    }
-    seq = story.seal("prune", {**data, "root": encode_base64(bytes(32))})
-    story.note()
-    return seq
+    return pruned(9, receipt="none")(story)
 
 
 def false_timestamp(story: Story) -> int:
@@ -371,6 +344,18 @@ def false_timestamp(story: Story) -> int:
     story.extra["timestamps/ca.pem"] = root().certificate.public_bytes(Encoding.PEM)
     story.extra[f"timestamps/{len(story.entries)}.tsr"] = b"\x30\x03\x02\x01\x00"
     return len(story.entries) - 1
+
+
+def foreign_timestamp(story: Story) -> int:
+    """A timestamp on another text, of an authority that nobody knows."""
+    story.extra[f"timestamps/{len(story.entries)}.tsr"] = Stamp.by(authority(root())).response()
+    return len(story.entries) - 1
+
+
+def lonely_timestamp(story: Story) -> int:
+    """A timestamp for a checkpoint that is not there."""
+    story.extra["timestamps/77.tsr"] = Stamp.by(authority(root())).response()
+    return 76
 
 
 def signed(body: bytes, sign: Callable[[bytes], bytes]) -> bytes:
@@ -393,6 +378,7 @@ CASES: dict[str, Case] = {
     "changed value, canonical again": Case(changed_value, "bad-signature"),
     "flipped byte of the form": Case(flipped_frame, "malformed"),
     "deleted entry": Case(deleted, "gap"),
+    "deleted entry before a roll-over": Case(deleted_before_roll_over, "gap"),
     "inserted entry": Case(inserted, "gap"),
     "swapped entries": Case(swapped, "gap"),
     "doubled entry": Case(doubled, "gap"),
@@ -429,19 +415,26 @@ CASES: dict[str, Case] = {
     "day that does not exist": Case(forged_body(lambda b: b.replace(b"-03-04T", b"-02-30T")), "malformed"),
     "unsigned entry": Case(unsigned, "unsigned"),
     "missing witness": Case(false_notes.missing_witness, "not-witnessed"),
-    "clock one hour ahead": Case(stepped(1), "clock-step"),
-    "clock one hour back": Case(stepped(-1), "clock-step"),
-    "clock later than the cosignature": Case(later_than_witnesses, "clock-drift"),
-    "started anew without a word": Case(other_boot, "clock-step"),
-    "silence": Case(silent, "silence"),
+    "clock one hour ahead": Case(false_times.stepped(1), "clock-step"),
+    "clock one hour back": Case(false_times.stepped(-1), "clock-step"),
+    "clock later than the cosignature": Case(false_times.later_than_witnesses, "clock-drift"),
+    "clock that only one witness agrees with": Case(false_times.witness_ahead, "clock-drift"),
+    "started anew without a word": Case(false_times.other_boot, "clock-step"),
+    "silence": Case(false_times.silent, "silence"),
+    "silence before a word on the clock": Case(false_times.down_on_one_boot, "silence"),
     "continues another log": Case(foreign_link, "broken-link"),
     "CSV cell changed": Case(changed_cell, "csv-mismatch"),
     "CSV row dropped": Case(dropped_row, "csv-mismatch"),
     "revoked record key": Case(revoked_record, "revoked-key"),
     "revoked checkpoint keys": Case(revoked_checkpoint, "revoked-key"),
-    "pruned without receipt": Case(pruned, "pruned-unproven"),
+    "pruned without receipt": Case(pruned_without_receipt, "pruned-unproven"),
+    "pruned under another root": Case(pruned(9, root=bytes(32)), "pruned-unproven"),
+    "pruned beyond itself": Case(pruned(10_000), "pruned-unproven"),
     "false timestamp": Case(false_timestamp, "bad-timestamp"),
+    "timestamp on another text": Case(foreign_timestamp, "bad-timestamp"),
+    "timestamp without its checkpoint": Case(lonely_timestamp, "bad-timestamp"),
     "manifest's sum is wrong": Case(wrong_sum, "bundle-damaged"),
+    "file of a name that no bundle has": Case(other_file, "bundle-damaged"),
     "extra file": Case(extra_file, "bundle-damaged"),
     "missing file": Case(missing_file, "bundle-damaged"),
     "manifest not canonical": Case(broken_manifest, "bundle-damaged"),

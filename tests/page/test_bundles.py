@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from coldseal.core.log.canonical import Value
 from coldseal.core.log.evidence import CHECKS
 from tests.page.builder import BEFORE, HEARTBEAT_S, ORIGIN, Story, honest, zipped
-from tests.page.cases import CASES
+from tests.page.cases import CASES, pruned
 from tests.page.chromium import Tab
+from tests.page.containers import CONTAINERS
+from tests.page.false_times import down_on_one_boot
 from tests.page.inspector import inspect
 
 
@@ -100,10 +100,15 @@ async def test_in_mode_checkpoint_the_record_key_must_sign_each_checkpoint(tab: 
 async def test_a_pruned_range_with_a_receipt_is_in_order(tab: Tab, verifier: Path) -> None:
     """The receipt that the prune entry carries covers what was pruned."""
     story = honest()
-    archive: dict[str, Value] = {"name": "archive-1", "sha256": "00" * 32, "receipt": story.notes[2].decode()}
-    story.seal("prune", {"archive": archive, "first": 10, "hold": "none", "last": 50, "who": "a", "why": "b"})
-    story.note()
+    pruned(50)(story)
     assert (await inspect(tab, verifier, story.bundle([(51, 291)]))).verdict == "good"
+
+
+async def test_a_start_on_a_clock_that_stepped_is_no_silence(tab: Tab, verifier: Path) -> None:
+    """The gateway was down on one boot of its machine: first `clock`, then `boot`."""
+    story = honest()
+    down_on_one_boot(story, "boot")
+    assert (await inspect(tab, verifier, story.bundle())).verdict == "good"
 
 
 async def test_silence_within_what_was_promised_is_no_fault(tab: Tab, verifier: Path) -> None:
@@ -113,26 +118,6 @@ async def test_silence_within_what_was_promised_is_no_fault(tab: Tab, verifier: 
     story.seal("heartbeat", {"accepted": 1, "rejected": 0, "backlog": 0})
     story.note()
     assert (await inspect(tab, verifier, story.bundle())).verdict == "good"
-
-
-def _renamed(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
-    """Exchange a name in the ZIP for another of its length."""
-    assert len(old) == len(new)
-    return lambda bundle: bundle.replace(old, new)
-
-
-CONTAINERS: dict[str, Callable[[bytes], bytes]] = {
-    "nothing": lambda _: b"",
-    "no ZIP": lambda _: b"this is a letter, not a bundle" * 10,
-    "cut": lambda bundle: bundle[:-30],
-    "bytes behind": lambda bundle: bundle + b"x",
-    "no manifest": lambda _: zipped({"READ-ME.txt": b"x"}),
-    "a file twice": _renamed(b"checkpoints/000001", b"checkpoints/000002"),
-    "a name that climbs": _renamed(b"checkpoints/000001", b"../../../etc/hosts"),
-    "an absolute name": _renamed(b"checkpoints/000001", b"/heckpoints/000001"),
-    "a CRC that does not fit": _renamed(b"How to check this file", b"How to wreck this file"),
-    "an old format": lambda _: zipped({"manifest.json": b'{"format":1}'}),
-}
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

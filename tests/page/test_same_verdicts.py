@@ -8,7 +8,9 @@ import pytest
 
 from coldseal.evidence.verification import Question, verify_bundle
 from tests.page.builder import honest
-from tests.page.cases import CASES
+from tests.page.cases import CASES, pruned
+from tests.page.containers import CONTAINERS
+from tests.page.false_times import down_on_one_boot
 
 
 def test_the_honest_story_is_good(tmp_path: Path) -> None:
@@ -28,3 +30,32 @@ def test_a_false_bundle_has_the_same_verdict(name: str, tmp_path: Path) -> None:
     path.write_bytes(story.bundle())
     first = verify_bundle(path, Question(workers=1)).report.faults[0]
     assert (first.verdict.value, first.seq) == (verdict, seq)
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_damaged_container_is_refused(name: str, tmp_path: Path) -> None:
+    """So does `CONTAINERS`."""
+    path = tmp_path / "false.coldseal"
+    path.write_bytes(CONTAINERS[name](honest().bundle()))
+    (fault,) = verify_bundle(path, Question()).report.faults
+    assert (fault.verdict.value, fault.seq) == ("bundle-damaged", 0)
+
+
+def test_what_the_page_calls_good_is_good(tmp_path: Path) -> None:
+    """A start on a clock that stepped, and a pruned range with its root and its receipt."""
+    path = tmp_path / "good.coldseal"
+    story = honest()
+    down_on_one_boot(story, "boot")
+    path.write_bytes(story.bundle())
+    assert verify_bundle(path, Question(workers=1)).report.is_good
+    story = honest()
+    pruned(50)(story)
+    for runs in (None, [(51, 291)], [(40, 45), (51, 291)], [(60, 291)]):
+        path.write_bytes(story.bundle(runs))
+        assert verify_bundle(path, Question(workers=1)).report.is_good
+    story = honest()
+    seq = pruned(50, root=bytes(32))(story)
+    for runs, expected in (([(51, 291)], [("pruned-unproven", seq)]), ([(60, 291)], [])):
+        path.write_bytes(story.bundle(runs))
+        faults = verify_bundle(path, Question(workers=1)).report.faults
+        assert [(fault.verdict.value, fault.seq) for fault in faults] == expected

@@ -45,6 +45,8 @@ def test_a_description_comes_back_as_it_was_written() -> None:
     log = SealedLog().admitted
 
     assert parse_log_file(encode_log_file(log), where="file") == log
+    assert parse_log_file(encode_log_file(log, mode="checkpoint"), where="file") == log
+    assert b'"mode"' not in encode_log_file(log)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,7 @@ def test_a_description_comes_back_as_it_was_written() -> None:
         (described(checkpoint_keys=["nonsense"]), "verifier key"),
         (described(checkpoint_keys=[]), "checkpoint_keys"),
         (described(origin="a b"), "a b"),
+        (described(mode="other"), "mode"),
     ],
 )
 def test_a_wrong_description_is_an_operator_s_matter(data: bytes, named: str) -> None:

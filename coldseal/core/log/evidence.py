@@ -10,8 +10,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from coldseal.core.log.canonical import MAX_INTEGER, encode_base64
 from coldseal.core.log.checkpoint import (
     CheckpointSignatureError,
     UnknownKeyError,
@@ -23,8 +24,8 @@ from coldseal.core.log.checkpoint import (
 from coldseal.core.log.keys import RECORD, KeyChangeError, KeyHistory, Keys
 from coldseal.core.log.merkle import EMPTY_ROOT, HASH_SIZE
 from coldseal.core.log.record import parse_entry
-from coldseal.core.log.rules import Fault, Policy, Rules, Verdict
-from coldseal.core.log.stretch import MAX_FAULTS, Stretch, between, examine, millis
+from coldseal.core.log.rules import CHECKS, Fault, Policy, Rules, Verdict, in_order
+from coldseal.core.log.stretch import MAX_FAULTS, Stretch, between, examine, millis, without_silence
 from coldseal.core.log.succession import After, BrokenLinkError, link_of
 from coldseal.core.log.verifier import Algorithm, VerifierKey
 from coldseal.errors import InputError
@@ -32,34 +33,12 @@ from coldseal.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from coldseal.core.log.canonical import Value
     from coldseal.core.log.checkpoint import Checkpoint
     from coldseal.core.log.layout import Cover, Layout
     from coldseal.core.log.record import Entry
 
 __all__ = ["CHECKS", "Case", "Fault", "Policy", "Report", "Rules", "Stretch", "Verdict", "examine", "judge"]
-
-CHECKS: Final[dict[str, tuple[Verdict, ...]]] = {
-    "bundle complete and undamaged": (Verdict.DAMAGED,),
-    "every entry well-formed": (Verdict.MALFORMED,),
-    "every entry signed by the key active at its place": (
-        Verdict.UNSIGNED,
-        Verdict.WRONG_KEY,
-        Verdict.BAD_SIGNATURE,
-    ),
-    "sequence without gap, from the right log": (Verdict.GAP, Verdict.FOREIGN, Verdict.GENESIS),
-    "hash chain unbroken": (Verdict.BROKEN_CHAIN,),
-    "Merkle root equals each checkpoint": (Verdict.ROOT_MISMATCH,),
-    "checkpoints signed by both keys": (Verdict.BAD_CHECKPOINT, Verdict.UNKNOWN_KEY),
-    "cosigned by enough witnesses": (Verdict.UNWITNESSED,),
-    "key changes proven, no key revoked": (Verdict.BAD_KEY_CHANGE, Verdict.REVOKED),
-    "time without step, drift or silence": (Verdict.CLOCK_STEP, Verdict.CLOCK_DRIFT, Verdict.SILENCE),
-    "pruned ranges archived": (Verdict.PRUNED,),
-    "table of readings equals the entries": (Verdict.CSV,),
-    "timestamps valid": (Verdict.TIMESTAMP,),
-    "continues the log that it cites": (Verdict.LINK,),
-    "nothing behind the last cosigned checkpoint": (Verdict.TAIL,),
-}
-"""What is checked, in order, and the verdicts that each check can end with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +96,7 @@ class Case:
         policy: what the verifier trusts.
         layout: which entries there are.
         history: the keys at each place.
+        pruned: the sizes up to which the log says that it was pruned.
         after: what the genesis entry cites of the log before.
         rules: for :func:`examine`.
     """
@@ -136,12 +116,13 @@ class Case:
             policy: what the verifier trusts.
             layout: which entries there are.
             notes: signed checkpoints, in any order.
-            settings: the genesis entry and every entry of kind `key` or `config`, in order of seq.
+            settings: the genesis entry and every entry of kind `key`, `config` or `prune`, in order of seq.
             is_signature_checked: check the entries' own signatures.
         """
         self.policy, self.layout = policy, layout
         self.faults: list[Fault] = []
         self.after: After | None = None
+        self.pruned: set[int] = set()
         self._heartbeats: list[tuple[int, int]] = []
         self.history = KeyHistory(policy.origin, Keys(policy.record_key, policy.checkpoint_keys))
         for raw in settings:
@@ -149,20 +130,20 @@ class Case:
         self.opened: dict[int, Opened] = {}
         for note in notes:
             self._take(note)
-        anchors = sorted((size, max(found.times)) for size, found in self.opened.items() if found.times)
         self.rules = Rules(
-            policy, self.history.record_keys, tuple(self._heartbeats), tuple(anchors), is_signature_checked
+            policy, self.history.record_keys, tuple(self._heartbeats), self._anchors(), is_signature_checked
         )
 
     def _learn(self, raw: bytes) -> None:
-        """Take from an entry what it says of keys and heartbeat; what cannot be read is faulted later."""
+        """Take from an entry what must be known before the others; what cannot be read is faulted later."""
         try:
             entry = parse_entry(raw)
         except InputError:
             return
-        beat = entry.data.get("heartbeat")
-        if entry.kind in {"genesis", "config"} and isinstance(beat, int) and beat > 0:
+        if entry.kind in {"genesis", "config"} and (beat := _count(entry.data.get("heartbeat"))):
             self._heartbeats.append((entry.seq + 1, beat))
+        if entry.kind == "prune" and (last := _count(entry.data.get("last"))) is not None:
+            self.pruned.add(last + 1)
         try:
             if entry.kind == "key":
                 self.history.apply(entry)
@@ -210,6 +191,19 @@ class Case:
         """Note a fault of a checkpoint at the last entry that it covers."""
         self.faults.append(Fault(verdict, max(0, size - 1), detail))
 
+    def _anchors(self) -> tuple[tuple[int, int], ...]:
+        """Give the cosigned sizes, rising, each with the time of the earliest cosignature that covers it.
+
+        The earliest: else one witness whose clock is ahead could let the log's be as far ahead.
+        """
+        found: list[tuple[int, int]] = []
+        earliest = MAX_INTEGER
+        for size in sorted(self.opened, reverse=True):
+            if times := self.opened[size].times:
+                earliest = min(earliest, *times)
+                found.append((size, earliest))
+        return tuple(found[::-1])
+
     def quorum_at(self, proven: Iterable[int]) -> dict[int, int]:
         """Give the proven sizes that enough witnesses cosigned, with the time when the last of them did."""
         enough, found = self.policy.quorum, {}
@@ -245,19 +239,23 @@ class _Join:
         self._case = case
         self._cover: Cover = case.layout.cover()
         self._faults = list(case.faults)
-        self._sizes = sorted(case.opened)
+        self._sizes = sorted(case.opened.keys() | case.pruned)
+        self._roots: dict[int, bytes] = {}
         self._proven: set[int] = set()
         self._kinds: Counter[str] = Counter()
         self._times: list[str] = []
         self._unsynchronised = 0
         self._prunings: list[Entry] = []
         self._before: Stretch | None = None
+        self._recent = 0
         self._last = EMPTY_ROOT.hex()
         self._fill()
 
     def add(self, stretch: Stretch) -> None:
         """Add a stretch behind what is there."""
+        recent = len(self._faults)
         self._link(stretch)
+        self._recent = recent
         self._faults += stretch.faults
         self._kinds += stretch.kinds
         self._times += filter(None, (stretch.earliest, stretch.latest))
@@ -274,11 +272,11 @@ class _Join:
         first, end = tree.size, tree.size + len(leaves)
         for size in self._sizes[bisect_right(self._sizes, first) : bisect_right(self._sizes, end)]:
             tree.extend(leaves[tree.size - first : size - first])
-            self._compare(size)
+            self._pass(size)
         tree.extend(leaves[tree.size - first :])
 
     def _link(self, stretch: Stretch) -> None:
-        """Check that a stretch follows the one before."""
+        """Check that a stretch follows the one before; ``_recent`` is where that one's faults begin."""
         tree = self._cover.tree
         if stretch.first != tree.size:
             self._fault(Verdict.GAP, tree.size, f"the next entries begin at {stretch.first}")
@@ -287,8 +285,11 @@ class _Join:
             self._fault(Verdict.BROKEN_CHAIN, stretch.first, f"prev is {stretch.prev}, expected {self._last}")
         before = self._before
         if before is not None and self._last and before.tail is not None and stretch.head is not None:
+            if (before.tail.kind, stretch.head.kind) == ("clock", "boot"):
+                recent = self._faults[self._recent :]
+                self._faults[self._recent :] = without_silence(recent, stretch.first - 1)
             odd = between(before.tail, stretch.head, self._case.rules.heartbeat_s(stretch.first))
-            if odd:
+            if odd and not (odd[0] is Verdict.SILENCE and stretch.is_start):
                 self._fault(odd[0], stretch.first, odd[1])
 
     def _fill(self) -> None:
@@ -297,14 +298,16 @@ class _Join:
             self._last, self._before = "", None
             if size % 2:
                 self._last = self._cover.tree.hashes[-1].hex()
-            if size in self._case.opened:
-                self._compare(size)
+            if size in self._case.opened or size in self._case.pruned:
+                self._pass(size)
 
-    def _compare(self, size: int) -> None:
-        """Hold the tree against the checkpoint of its size."""
-        if self._case.opened[size].checkpoint.root == self._cover.tree.root():
+    def _pass(self, size: int) -> None:
+        """Note the tree's root at a size, and hold it against the checkpoint of that size."""
+        self._roots[size] = root = self._cover.tree.root()
+        opened = self._case.opened.get(size)
+        if opened is not None and opened.checkpoint.root == root:
             self._proven.add(size)
-        else:
+        elif opened is not None:
             self._fault(Verdict.ROOT_MISMATCH, size - 1, f"the checkpoint of size {size} signs another root")
 
     def _fault(self, verdict: Verdict, seq: int, detail: str) -> None:
@@ -323,7 +326,8 @@ class _Join:
             detail = f"a signed checkpoint covers {beyond} entries, the evidence ends at {layout.size}"
             self._fault(Verdict.GAP, layout.size, detail)
         for entry in self._prunings:
-            self._check_pruning(entry)
+            if why := self._unproven(entry):
+                self._fault(Verdict.PRUNED, entry.seq, why)
         anchors = case.quorum_at(self._proven)
         self._check_revocations(anchors)
         anchored = max(anchors, default=0)
@@ -334,12 +338,10 @@ class _Join:
             since = max(anchors.values())
             detail = f"{layout.size - anchored} entries have no cosigned checkpoint over them since {since} s"
             self._fault(Verdict.TAIL, anchored, detail)
-        order = {verdict: place for place, verdict in enumerate(Verdict)}
-        self._faults.sort(key=lambda fault: (order[fault.verdict], fault.seq))
         return Report(
             first=max(layout.runs, key=lambda run: run[1] - run[0])[0],
             size=layout.size,
-            faults=tuple(self._faults[:MAX_FAULTS]),
+            faults=tuple(in_order(self._faults)[:MAX_FAULTS]),
             anchored=anchored,
             anchored_at=max(anchors.values(), default=0),
             kinds=self._kinds,
@@ -365,20 +367,29 @@ class _Join:
                 detail = f"{what} with {revocation.key}, revoked since {revocation.since}: to be reviewed"
                 self._fault(Verdict.REVOKED, held[0], detail)
 
-    def _check_pruning(self, entry: Entry) -> None:
-        """Insist on the receipt for the archive of what was pruned."""
-        archive, last = entry.data.get("archive"), entry.data.get("last")
+    def _unproven(self, entry: Entry) -> str:
+        """Say what a `prune` entry lacks: a range before it, the root over that, the archive's receipt."""
+        first, last = _count(entry.data.get("first")), _count(entry.data.get("last"))
+        if first is None or last is None or not first <= last < entry.seq:
+            return "what it names as pruned is no range before it"
+        root = self._roots.get(last + 1)
+        if root is not None and entry.data.get("root") != encode_base64(root):
+            return f"its root is not that of the first {last + 1} entries"
+        archive = entry.data.get("archive")
         text = archive.get("receipt") if isinstance(archive, dict) else None
-        if not isinstance(text, str) or not isinstance(last, int):
-            self._fault(Verdict.PRUNED, entry.seq, "it names no archive receipt")
-            return
+        if not isinstance(text, str):
+            return "it names no archive receipt"
         try:
             found = self._case.open(text.encode())
         except (InputError, CheckpointSignatureError) as error:
-            self._fault(Verdict.PRUNED, entry.seq, f"its archive receipt does not hold: {error}")
-            return
-        if found.checkpoint.size <= last or len(found.times) < self._case.policy.quorum:
-            self._fault(Verdict.PRUNED, entry.seq, "its archive receipt does not cover what was pruned")
+            return f"its archive receipt does not hold: {error}"
+        is_over = found.checkpoint.size > last and len(found.times) >= self._case.policy.quorum
+        return "" if is_over else "its archive receipt does not cover what was pruned"
+
+
+def _count(value: Value) -> int | None:
+    """Give a number from 0; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _stated_size(data: bytes) -> int:

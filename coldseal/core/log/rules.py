@@ -5,11 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log.canonical import MAX_INTEGER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from coldseal.core.log.checkpoint import VerifierKey
 
 
@@ -39,6 +41,32 @@ class Verdict(StrEnum):
     TIMESTAMP = "bad-timestamp"
     LINK = "broken-link"
     TAIL = "tail-not-anchored"
+
+
+CHECKS: Final[dict[str, tuple[Verdict, ...]]] = {
+    "bundle complete and undamaged": (Verdict.DAMAGED,),
+    "every entry well-formed": (Verdict.MALFORMED,),
+    "every entry signed by the key active at its place": (
+        Verdict.UNSIGNED,
+        Verdict.WRONG_KEY,
+        Verdict.BAD_SIGNATURE,
+    ),
+    "sequence without gap, from the right log": (Verdict.GAP, Verdict.FOREIGN, Verdict.GENESIS),
+    "hash chain unbroken": (Verdict.BROKEN_CHAIN,),
+    "Merkle root equals each checkpoint": (Verdict.ROOT_MISMATCH,),
+    "checkpoints signed by both keys": (Verdict.BAD_CHECKPOINT, Verdict.UNKNOWN_KEY),
+    "cosigned by enough witnesses": (Verdict.UNWITNESSED,),
+    "key changes proven, no key revoked": (Verdict.BAD_KEY_CHANGE, Verdict.REVOKED),
+    "time without step, drift or silence": (Verdict.CLOCK_STEP, Verdict.CLOCK_DRIFT, Verdict.SILENCE),
+    "pruned ranges archived": (Verdict.PRUNED,),
+    "table of readings equals the entries": (Verdict.CSV,),
+    "timestamps valid": (Verdict.TIMESTAMP,),
+    "continues the log that it cites": (Verdict.LINK,),
+    "nothing behind the last cosigned checkpoint": (Verdict.TAIL,),
+}
+"""What is checked, in order, and the verdicts that each check can end with."""
+
+_ORDER = {verdict: place for place, verdict in enumerate(Verdict)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +105,11 @@ class Fault:
     detail: str
 
 
+def in_order(faults: Iterable[Fault]) -> list[Fault]:
+    """Bring faults in order: the most fundamental kind first, and of one kind the first entry."""
+    return sorted(faults, key=lambda fault: (_ORDER[fault.verdict], fault.seq))
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What entries are held against; known before the first one is looked at.
@@ -85,7 +118,8 @@ class Rules:
         policy: whose log, and which sealing mode.
         record_keys: each record key with the first seq that it signs, in order.
         heartbeats: seconds within which the log promised an entry, each with the first seq it holds for.
-        anchors: size and time (seconds since 1970) of each cosigned checkpoint, rising.
+        anchors: size of each cosigned checkpoint, rising, and the time (seconds since 1970) of the
+            earliest cosignature on it or on a later one.
         is_signature_checked: without it the entries' own signatures are taken as they are.
     """
 
@@ -112,7 +146,10 @@ class Rules:
         return self.record_keys[place - 1][1], end
 
     def anchor(self, seq: int) -> tuple[int, int]:
-        """Give time and size of the first cosigned checkpoint over an entry; both without end if none is."""
+        """Give the time of the earliest cosignature over an entry, and the seq from which on it is another.
+
+        Both are without end if nobody has cosigned it.
+        """
         place = bisect_right(self.anchors, seq, key=lambda found: found[0])
         if place == len(self.anchors):
             return MAX_INTEGER, MAX_INTEGER

@@ -17,13 +17,13 @@ from coldseal.core.log.authorship import verify_entry
 from coldseal.core.log.canonical import encode_base64
 from coldseal.core.log.keys import RECORD
 from coldseal.core.log.record import parse_entry, parse_frames
-from coldseal.core.log.rules import Fault, Policy, Rules, Verdict
+from coldseal.core.log.rules import Fault, Policy, Rules, Verdict, in_order
 from coldseal.core.log.signed import Usual, parse_usual
 from coldseal.core.log.table import rows_of, rows_of_usual
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from coldseal.core.log.record import Entry
 
@@ -40,7 +40,7 @@ DRIFT_MS: Final = 120_000
 SILENT_BEATS, SILENT_MS = 2.5, 5_000
 """Heartbeats, and milliseconds on top, after which silence must be explained."""
 
-_READ_WHOLE: Final = frozenset({"genesis", "prune"})
+_READ_WHOLE: Final = frozenset({"boot", "genesis", "prune"})
 """Kinds of which more is checked than every entry has."""
 
 
@@ -72,13 +72,14 @@ class Stretch:
         first: seq of its first entry.
         prev: what that entry names as its predecessor, hex; empty if it could not be read.
         leaves: leaf hashes of all entries, 32 bytes each.
-        faults: the first :data:`MAX_FAULTS` faults inside.
+        faults: the most fundamental :data:`MAX_FAULTS` faults inside.
         kinds: how many entries of each kind.
         earliest: least time of acceptance, RFC 3339; empty if there is none.
         latest: greatest time of acceptance.
         unsynchronised: entries whose clock was not synchronised.
         head: the first entry's place in time; None if it could not be read.
         tail: the last one's.
+        is_start: whether its first two entries are a `clock` and a `boot`: silence before them is explained.
         prunings: entries that say what was pruned, for they name a proof.
         table: the entries' rows in the table of readings, where they were asked for.
     """
@@ -93,6 +94,7 @@ class Stretch:
     unsynchronised: int = 0
     head: Mark | None = None
     tail: Mark | None = None
+    is_start: bool = False
     prunings: tuple[Entry, ...] = ()
     table: str = ""
 
@@ -150,6 +152,7 @@ class _Examination:
         self.unsynchronised = 0
         self.head: Usual | None = None
         self.before: Usual | None = None
+        self.is_start = False
         self.prunings: list[Entry] = []
         self.table: list[str] = []
         self._policy = rules.policy
@@ -165,6 +168,9 @@ class _Examination:
     def take_whole(self, seq: int, entry: Entry, *, is_tabled: bool) -> None:
         """Check an entry whose contents matter, or are laid out in another way than a reading's."""
         mono = entry.tq["mono"]
+        if entry.kind == "boot" and self.before is not None and self.before.kind == "clock":
+            self.faults = without_silence(self.faults, seq - 1)
+            self.is_start = self.is_start or seq - 1 == self.first
         self.take(
             seq,
             Usual(
@@ -214,11 +220,15 @@ class _Examination:
         self._time(seq, entry)
 
     def _verify(self, seq: int, entry: Usual) -> None:
-        """Check the entry's signature with the key that is active at its place."""
+        """Check the entry's signature with the key that is active at the seq which it states.
+
+        Where that is not its place, something is missing or moved: a gap, and not another key's work.
+        """
         if seq >= self._key_end:
             self._key, self._key_end = self.rules.record_key(seq)
+        key = self._key if entry.seq == seq else self.rules.record_key(entry.seq)[0]
         mode = RECORD if entry.kind == "key" else self.rules.policy.mode
-        if reason := verify_entry(self._key, mode, entry):
+        if reason := verify_entry(key, mode, entry):
             self.fault(Verdict(reason), seq, f"kind {entry.kind}, kid {entry.kid}")
 
     def _time(self, seq: int, entry: Usual) -> None:
@@ -253,13 +263,14 @@ class _Examination:
             first=self.first,
             prev=self.prev,
             leaves=b"".join(self.leaves),
-            faults=tuple(self.faults[:MAX_FAULTS]),
+            faults=tuple(in_order(self.faults)[:MAX_FAULTS]),
             kinds=Counter(self.kinds),
             earliest=min(self.times, default=""),
             latest=max(self.times, default=""),
             unsynchronised=self.unsynchronised,
             head=None if self.head is None else _mark(self.head),
             tail=None if self.before is None else _mark(self.before),
+            is_start=self.is_start,
             prunings=tuple(self.prunings),
             table="".join(self.table),
         )
@@ -307,6 +318,14 @@ def between(before: Mark, after: Mark, heartbeat_s: int) -> tuple[Verdict, str] 
     ):
         return Verdict.SILENCE, f"no entry for {span} ms, a heartbeat was promised every {heartbeat_s} s"
     return None
+
+
+def without_silence(faults: Iterable[Fault], seq: int) -> list[Fault]:
+    """Take away the silence before a `clock` entry: the `boot` directly behind it explains it.
+
+    A gateway that starts on a clock which has stepped seals the one before the other.
+    """
+    return [fault for fault in faults if (fault.verdict, fault.seq) != (Verdict.SILENCE, seq)]
 
 
 def differing(policy: Policy, genesis: Entry) -> str | None:

@@ -84,6 +84,7 @@ class Reception:
         house: is told who is no longer half-open.
         passwords: names and hashes; None lets nobody in by password.
         report: is told who came and who was refused.
+        keep: is given each certificate that is let in, DER, and its fingerprint.
         now: gives the listener's time.
         dispatch: is called after an answer that came later, for what the broker has noticed.
     """
@@ -95,12 +96,13 @@ class Reception:
         passwords: Passwords | None,
         report: Report,
         *,
+        keep: Callable[[bytes, str], None],
         now: Callable[[], float],
         dispatch: Callable[[], None],
     ) -> None:
         """Start without threads: they come with the first check of a password."""
         self._policy, self._house, self._report = policy, house, report
-        self._now, self._dispatch = now, dispatch
+        self._keep, self._now, self._dispatch = keep, now, dispatch
         self._passwords = passwords
         self._threads = ThreadPoolExecutor(_WORKERS, "password")
         self._waiting = 0
@@ -120,6 +122,7 @@ class Reception:
         except (InputError, TrustError) as error:
             self._report.refused(link.address, "identity", str(error), self._now())
             return False
+        self._keep(certificate_der, link.holder.fingerprint)
         return True
 
     def log_in(self, link: Link, connect: Connect) -> None:

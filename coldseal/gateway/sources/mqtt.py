@@ -67,6 +67,7 @@ class MqttListener:
         clock: stamps them.
         metrics: where counts are shown.
         store: keeps sessions over a restart; None keeps them in memory only.
+        keep: is given each certificate that is let in, DER, and its fingerprint.
         doors: bounds of the sockets, where they should differ from what the configuration gives.
     """
 
@@ -79,6 +80,7 @@ class MqttListener:
         clock: Clock,
         metrics: GatewayMetrics,
         store: SessionStore | None = None,
+        keep: Callable[[bytes, str], None] = lambda _der, _fingerprint: None,
         doors: DoorLimits | None = None,
     ) -> None:
         """Take the parts; ``start`` opens the doors."""
@@ -89,7 +91,7 @@ class MqttListener:
         )
         passwords = open_passwords(config.passwords) if config.passwords is not None else None
         self._reception = Reception(
-            policy, self._house, passwords, self._report, now=self.now, dispatch=self.dispatch
+            policy, self._house, passwords, self._report, keep=keep, now=self.now, dispatch=self.dispatch
         )
         self._context: ssl.SSLContext | None = None
         self._doors: dict[str, Door] = {}

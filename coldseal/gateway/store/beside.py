@@ -1,6 +1,7 @@
 """Keeps the process running that seals large groups beside the intake, and hands it what to seal.
 
-It can be lost at any time: whoever waited is told, and the next large group starts another one.
+It is started by the first large group, which does not wait for it, and ended when none comes for a while: a
+gateway with little to do spares its memory. It can be lost at any time: whoever waited is told.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+REST_S: Final = 10.0
+"""After so long without a large group, the process is ended."""
+
+AGAIN_S: Final = 1.0
+"""The least time between two starts."""
+
 _READ_BYTES: Final = 1 << 20
 _MODULE: Final = "coldseal.gateway.store.sealing_process"
 
@@ -35,6 +42,7 @@ class SealingProcess:
         is_each_signed: a signature for each entry.
 
     Attributes:
+        is_ready: a task may be sent.
         restarts: how often the process was lost.
     """
 
@@ -48,6 +56,9 @@ class SealingProcess:
         self._socket: socket.socket
         self._received = bytearray()
         self._unsent: deque[memoryview] = deque()
+        self._used_at = self._started_at = float("-inf")
+        self._open_tasks = 0
+        self.is_ready = False
         self.restarts = 0
 
     @property
@@ -56,23 +67,32 @@ class SealingProcess:
         return None if self._process is None else self._process.pid
 
     def start(self, answered: Callable[[bytes], None], lost: Callable[[], None]) -> None:
-        """Start the process: each answer goes to ``answered``, and ``lost`` is told when it has ended."""
+        """Note whom to tell: each answer goes to ``answered``, and ``lost`` is told when it has ended."""
         self._answered, self._lost = answered, lost
-        self._spawn()
 
-    def _spawn(self) -> None:
-        """Start a process with one end of a new pair of sockets as its standard input and output."""
+    def wake(self) -> None:
+        """Start the process, unless it runs or was started a moment ago; it is not ready at once."""
+        loop = asyncio.get_running_loop()
+        if self._process is not None or loop.time() - self._started_at < AGAIN_S:
+            return
+        self._used_at = self._started_at = loop.time()
         self._socket, theirs = socket.socketpair()
         with theirs:
             end = theirs.fileno()
             self._process = subprocess.Popen(self._command, stdin=end, stdout=end)  # noqa: S603 -- our own
         self._socket.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._socket, self._read)
+        loop.add_reader(self._socket, self._read)
+
+    def rest(self) -> None:
+        """End the process if it had nothing to do for a while."""
+        is_idle = self._process is not None and not self._open_tasks
+        if is_idle and asyncio.get_running_loop().time() - self._used_at > REST_S:
+            self.close()
 
     def send(self, task: bytes) -> None:
-        """Hand a task over, to a new process where the last one was lost."""
-        if self._process is None:
-            self._spawn()
+        """Hand a task over; the process must be ready."""
+        self._used_at = asyncio.get_running_loop().time()
+        self._open_tasks += 1
         is_idle = not self._unsent
         self._unsent.append(memoryview(pack(task)))
         if is_idle and not self._write():
@@ -115,6 +135,10 @@ class SealingProcess:
                 return
             answer = bytes(received[LENGTH_BYTES:end])
             del received[:end]
+            if not answer:
+                self.is_ready = True
+                continue
+            self._open_tasks -= 1
             self._answered(answer)
 
     def _ended(self) -> None:
@@ -132,13 +156,14 @@ class SealingProcess:
         self._socket.close()
         self._received.clear()
         self._unsent.clear()
+        self.is_ready, self._open_tasks = False, 0
         process, self._process = self._process, None
         return 0 if process is None else process.wait()
 
     def renew(self) -> None:
-        """Begin anew, with a key that has changed; nothing may be under way."""
+        """End the process, whose key has changed; nothing may be under way."""
         self.close()
-        self._spawn()
+        self._started_at = float("-inf")
 
     def close(self) -> None:
         """Stop the process."""

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from coldseal.core.log.merkle import CompactRange, leaf_hash, node_hash
 from coldseal.core.log.record import frame
 from coldseal.errors import ColdsealError, TrustError, UnavailableError
 from coldseal.gateway.store.database import PAGE_BYTES, DatabaseError, StoreFullError, translated
 from coldseal.gateway.store.head import Head
 from coldseal.gateway.store.opening import CHAIN, DAY, SETTINGS, SNAPSHOT, chain_state, open_store
-from coldseal.gateway.store.reader import TILE_LEVEL
+from coldseal.gateway.store.reader import SPAN_LEVEL, TILE_LEVEL
 from coldseal.gateway.store.segments import (
     ENDED,
     Addition,
@@ -260,8 +261,10 @@ class Log:
 
     def _commit(self, addition: Addition, chain: Chain) -> None:
         """Commit, in a thread; only what is durable moves the chain."""
+        shown = set(addition.tiles)
+        right = [found for found in _right_halves(self._chain.tree, addition.entries) if found not in shown]
         try:
-            self._segment.commit()
+            self._segment.commit(right)
         except DatabaseError:
             if not self._is_durable(addition):
                 with translated("the log"):
@@ -324,7 +327,7 @@ class Log:
 def _new_tiles(before: int, chain: Chain) -> list[tuple[int, int, bytes]]:
     """Give the whole subtrees of 256 entries and more that end behind `before`, as (level, index, hash).
 
-    The compact range shows those that the tree consists of now; the others are made when asked for.
+    The compact range shows those that the tree consists of now: no right halves, and none within a group.
     """
     tiles = []
     end, hashes = 0, iter(chain.tree.hashes)
@@ -334,6 +337,32 @@ def _new_tiles(before: int, chain: Chain) -> list[tuple[int, int, bytes]]:
             found = next(hashes)
             if end > before:
                 tiles.append((level, (end >> level) - 1, found))
+    return tiles
+
+
+def _right_halves(tree: CompactRange, entries: Sequence[bytes]) -> list[tuple[int, int, bytes]]:
+    """Give the whole subtrees of 4096 entries and more that end behind ``tree``, up to the last right half.
+
+    Entries are hashed again for it, as few as possible: those of a group that a right half ends in, before
+    its end. That is one group in 8192 entries.
+    """
+    span = 1 << SPAN_LEVEL
+    last = (tree.size + len(entries)) >> SPAN_LEVEL + 1 << SPAN_LEVEL + 1
+    if last <= tree.size:
+        return []
+    above = (tree.size >> SPAN_LEVEL).bit_count()
+    left, at = tree.hashes[:above], tree.size
+    part = CompactRange.from_hashes(tree.size % span, tree.hashes[above:])
+    tiles = []
+    for end in range(tree.size // span * span + span, last + 1, span):
+        part.extend([leaf_hash(entry) for entry in entries[at - tree.size : end - tree.size]])
+        level, index, found = SPAN_LEVEL, (end >> SPAN_LEVEL) - 1, part.root()
+        tiles.append((level, index, found))
+        while index & 1:
+            level, index, found = level + 1, index >> 1, node_hash(left.pop(), found)
+            tiles.append((level, index, found))
+        left.append(found)
+        part, at = CompactRange(), end
     return tiles
 
 

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 HEAD_NAME = "head"
 TILE_LEVEL = 8
-"""Hashes of subtrees of 256 entries and more are stored; below, they are made from the entries."""
+"""Hashes of subtrees of 256 entries and more are stored where the end of a group shows them, else made."""
+
+SPAN_LEVEL = 12
+"""Hashes of subtrees of 4096 entries and more are all stored."""
 
 _LENGTH_BYTES = 2
 _KEPT_OPEN = 4
@@ -222,24 +225,29 @@ class LogReader:
             self._head = None
 
     def _node(self, level: int, index: int) -> bytes:
-        """Look a hash up or make it.
-
-        At the end of each group the whole subtrees of 256 entries and more were stored, so whatever
-        is not there lies within one group or is the right half of something stored.
-        """
+        """Look a hash up or make it: from its left half if that is stored, else from its entries."""
+        found = self._stored(level, index)
+        if found is not None:
+            return found
+        left = self._stored(level - 1, 2 * index)
+        if left is None and level > SPAN_LEVEL:
+            left = self._node(level - 1, 2 * index)
+        if left is not None:
+            return node_hash(left, self._node(level - 1, 2 * index + 1))
         first, end = index << level, (index + 1) << level
-        if level >= TILE_LEVEL:
-            query = "SELECT root FROM tiles WHERE level = ? AND n = ?"
-            segment = self._segment_of(end - 1)
-            for (root,) in self._fetch(segment[0], query, level, index) if segment else ():
-                return bytes(root)
-            if level > TILE_LEVEL:
-                return node_hash(self._node(level - 1, 2 * index), self._node(level - 1, 2 * index + 1))
         tree = CompactRange()
         while tree.size < end - first:
-            for leaf in self._leaves(first + tree.size, end - first - tree.size):
-                tree.append(leaf)
+            tree.extend(self._leaves(first + tree.size, end - first - tree.size))
         return tree.root()
+
+    def _stored(self, level: int, index: int) -> bytes | None:
+        """Look a hash up; it is in the segment in which its subtree ends."""
+        segment = self._segment_of(((index + 1) << level) - 1) if level >= TILE_LEVEL else None
+        if segment is None:
+            return None
+        query = "SELECT root FROM tiles WHERE level = ? AND n = ?"
+        found = self._fetch(segment[0], query, level, index)
+        return bytes(found[0][0]) if found else None
 
     def _leaves(self, first: int, count: int) -> list[bytes]:
         """Give leaf hashes, at least one and at most `count`; those of pruned entries are still here."""

@@ -53,8 +53,15 @@ class Entries(NamedTuple):
 class Beside(Protocol):
     """A process beside the intake that seals on a processor core of its own."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a task may be sent."""
+
     def start(self, answered: Callable[[bytes], None], lost: Callable[[], None]) -> None:
-        """Start it; from now on each answer is given to the one, and its loss told to the other."""
+        """Note whom to tell: each answer is given to the one, and its loss told to the other."""
+
+    def wake(self) -> None:
+        """Start it; it will be ready soon."""
 
     def send(self, task: bytes) -> None:
         """Hand a task over; its answer comes later, or the loss of the process."""
@@ -128,13 +135,17 @@ class Sealer:
         """
         found: asyncio.Future[Entries | None] = asyncio.get_running_loop().create_future()
         is_small = not self._waiting and len(drafts) <= INLINE_LIMIT
-        if self._beside is None or self._is_alone or is_small:
+        beside = self._beside
+        if beside is None or self._is_alone or is_small:
+            self._seal(drafts, found)
+        elif not beside.is_ready:
+            beside.wake()
             self._seal(drafts, found)
         else:
             task = Task(None if self._is_followed else {**self._tip.state()}, list(drafts))
             self._is_followed = True
             self._waiting.append((drafts, found))
-            self._beside.send(msgspec.msgpack.encode(task))
+            beside.send(msgspec.msgpack.encode(task))
         return found
 
     def _seal(self, drafts: Sequence[Draft], found: asyncio.Future[Entries | None]) -> None:

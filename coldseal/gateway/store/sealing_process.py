@@ -40,7 +40,9 @@ def pack(message: bytes) -> bytes:
 
 
 def serve(stream: BinaryIO, out: BinaryIO, sign: Callable[[bytes], bytes], *, is_each_signed: bool) -> None:
-    """Seal group after group until the other end is closed."""
+    """Say by an empty message that it is ready; then seal group after group until the other end is closed."""
+    out.write(pack(b""))
+    out.flush()
     decoder = msgspec.msgpack.Decoder(Task)
     chain: Chain | None = None
     while head := stream.read(LENGTH_BYTES):

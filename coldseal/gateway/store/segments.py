@@ -51,6 +51,7 @@ CREATE TRIGGER tiles_update BEFORE UPDATE ON tiles
 CREATE TRIGGER tiles_delete BEFORE DELETE ON tiles
     BEGIN SELECT RAISE(ABORT, 'tiles: nothing is removed'); END;
 """
+_PUT_TILE = "INSERT INTO tiles VALUES (?, ?, ?)"
 _PUT_STATE = (
     "INSERT INTO state VALUES (?, ?, ?)"
     " ON CONFLICT (name) DO UPDATE SET size = excluded.size, value = excluded.value"
@@ -116,7 +117,7 @@ class Segment:
             try:
                 execute("BEGIN IMMEDIATE")
                 self._connection.executemany("INSERT INTO groups VALUES (?, ?, ?)", _rows(addition))
-                self._connection.executemany("INSERT INTO tiles VALUES (?, ?, ?)", addition.tiles)
+                self._connection.executemany(_PUT_TILE, addition.tiles)
                 if addition.checkpoint is not None:
                     execute(
                         "INSERT INTO checkpoints VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -128,12 +129,17 @@ class Segment:
                 self.rollback()
                 raise
 
-    def commit(self) -> None:
+    def commit(self, tiles: Sequence[tuple[int, int, bytes]] = ()) -> None:
         """End the transaction; the driver releases the interpreter while it encrypts and syncs.
+
+        Args:
+            tiles: complete subtrees that go with it, beside those that it has.
 
         Raises:
             DatabaseError: whether it is durable is unknown: ask `holds`.
         """
+        if tiles:
+            self._connection.executemany(_PUT_TILE, tiles)
         self._connection.execute("COMMIT")
 
     def rollback(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from coldseal.core.log.checkpoint import Checkpoint, checkpoint_note
 from coldseal.core.log.evidence import Case, Policy, Report, examine, judge
 from coldseal.core.log.layout import Layout
 from coldseal.core.log.record import Chain, frame
+from coldseal.core.log.stretch import MAX_FAULTS
 from tests.sealed import ORIGIN, SealedLog, checkpoint_keys, cosigned, log_keys, witness_key
 
 START_MS = 1_795_330_800_000
@@ -72,7 +74,7 @@ class Diary:
         """Verify it, and give all that was found."""
         policy = Policy(ORIGIN, KEYS.record.spki, checkpoint_keys(KEYS, ORIGIN), (witness_key(),))
         size = len(self.entries)
-        settings = [raw for raw in self.entries if b'"kind":"genesis"' in raw or b'"kind":"config"' in raw]
+        settings = [raw for raw in self.entries if re.search(b'"kind":"(genesis|config|prune)"', raw)]
         case = Case(policy, Layout(size, ((0, size),), ()), notes=notes or (self.note(),), settings=settings)
         stretches = (
             examine(case.rules, at, frame(self.entries[at : at + step])) for at in range(0, size, step)
@@ -158,9 +160,63 @@ def test_the_interval_that_holds_is_the_one_last_put_on_record() -> None:
     assert silent.verify() == []
 
 
-def pruned(receipt: object) -> dict[str, Any]:
+@pytest.mark.parametrize("step", [1, 2, 3, 10])
+@pytest.mark.parametrize("begun", [0, 1, 2])
+def test_a_start_on_a_clock_that_stepped_explains_the_silence_before_it(step: int, begun: int) -> None:
+    """The gateway was down, the machine was not: `clock`, then `boot`; nothing else behind it will do."""
+    for kind, expected in (("boot", []), ("reading", ["silence"]), ("gap", ["silence"])):
+        diary = Diary()
+        for _ in range(begun):
+            diary.seal()
+        diary.seal("clock", {"step": HOUR}, passed=HOUR, stepped=HOUR)
+        diary.seal(kind)
+        diary.seal("clock", {"step": 0})
+        diary.seal("boot")
+        found = diary.verify(diary.note(), step=step)
+        assert found == [(verdict, begun + 1) for verdict in expected]
+
+
+def test_a_start_explains_no_other_silence() -> None:
+    """Neither an older one, nor one before the last entry, nor a step of the clock."""
+    for step in (1, 2, 10):
+        diary = Diary()
+        diary.seal(passed=HOUR)
+        diary.seal("clock", {"step": 0})
+        diary.seal("boot")
+        diary.seal(stepped=HOUR)
+        diary.seal("clock", passed=HOUR)
+        late = diary.note(after_ms=2 * HOUR)
+        assert diary.verify(late, step=step) == [("clock-step", 4), ("silence", 1), ("silence", 5)]
+
+
+def test_a_flood_of_one_fault_hides_no_more_fundamental_one() -> None:
+    """What is kept of a stretch is what leads."""
+    diary = Diary()
+    for _ in range(MAX_FAULTS + 50):
+        diary.seal(passed=HOUR)
+    diary.seal(stepped=HOUR)
+    diary.chain.log = "other.example/log"
+    diary.seal()
+    report = diary.report(diary.note(), step=1000)
+    leading = [(fault.verdict.value, fault.seq) for fault in report.faults[:3]]
+    assert leading == [("foreign-log", MAX_FAULTS + 52), ("clock-step", MAX_FAULTS + 51), ("silence", 1)]
+    assert len(report.faults) == MAX_FAULTS
+
+
+def test_the_earliest_cosignature_over_an_entry_is_its_bound() -> None:
+    """On the first checkpoint over it or on a later one, whatever other witnesses say."""
+    diary = Diary()
+    diary.seal()
+    ahead = diary.note(after_ms=HOUR)
+    diary.seal()
+    assert diary.verify(ahead, diary.note(after_ms=-121_500)) == [("clock-drift", seq) for seq in (1, 2)]
+
+
+def pruned(receipt: object, root: bytes = b"", **changed: object) -> dict[str, Any]:
     """Give what a `prune` entry says."""
-    return {"archive": {"name": "a", "receipt": receipt, "sha256": "x"}, "first": 0, "last": 1}
+    archive = {"name": "a", "receipt": receipt, "sha256": "x"}
+    found: dict[str, Any] = {"archive": archive, "first": 0, "last": 1, "root": canonical.encode_base64(root)}
+    return found | changed
 
 
 def test_what_was_pruned_must_be_archived_under_a_receipt() -> None:
@@ -175,14 +231,45 @@ def test_what_was_pruned_must_be_archived_under_a_receipt() -> None:
     ):
         diary = Diary()
         diary.seal()
-        data = pruned(make(diary))
+        data = pruned(make(diary), diary.chain.tree.root())
         diary.seal("prune", data)
         found = diary.verify()
         assert found == [("pruned-unproven", 2)] * len(expected)
     diary = Diary()
     data = pruned(diary.note().decode())
     diary.seal()
+    data["root"] = canonical.encode_base64(diary.chain.tree.root())
     diary.seal("prune", data)
     assert diary.verify() == [("pruned-unproven", 2)]
     diary.seal("prune", {"first": 0})
     assert diary.verify() == [("pruned-unproven", 2), ("pruned-unproven", 3)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"first": -1},
+        {"first": 2},
+        {"first": True},
+        {"last": 2},
+        {"last": "1"},
+        {"root": canonical.encode_base64(bytes(32))},
+        {"root": None},
+    ],
+)
+def test_what_was_pruned_is_a_range_before_the_entry_and_its_root_is_the_log_s(
+    changed: dict[str, Any],
+) -> None:
+    """Where the entries show the root; else it is for whoever has the archive."""
+    diary = Diary()
+    diary.seal()
+    receipt, root = diary.note().decode(), diary.chain.tree.root()
+    diary.seal("prune", pruned(receipt, root) | changed)
+    assert diary.verify() == [("pruned-unproven", 2)]
+
+
+def test_a_promise_that_is_no_number_is_none() -> None:
+    """JSON's true is not 1."""
+    diary = Diary(heartbeat=True)
+    diary.seal(passed=HOUR)
+    assert diary.verify() == []

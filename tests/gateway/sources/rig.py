@@ -433,6 +433,7 @@ async def running(
     doors: DoorLimits | None = None,
     intake: Intake | None = None,
     hands: Hands | None = None,
+    keep: Callable[[bytes, str], None] = lambda _der, _fingerprint: None,
     **changes: object,
 ) -> AsyncIterator[Rig]:
     """Run a listener; with ``store`` or ``kept`` its sessions are kept there."""
@@ -447,6 +448,7 @@ async def running(
         metrics=metrics,
         store=opened or kept,
         doors=doors,
+        keep=keep,
     )
     await listener.start()
     rig = Rig(listener, intake, metrics, hands)

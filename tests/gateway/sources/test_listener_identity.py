@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 
 from coldseal.errors import OperatorError
+from coldseal.gateway.certificates import KeptCertificates, read_kept
 from coldseal.gateway.sources.admission import read_revoked
 from coldseal.mqtt.packets import Connect, Disconnect, PubAck, Publish, ReasonCode, Version
 from coldseal.settings import Address
@@ -39,6 +42,27 @@ async def test_the_certificate_says_who_it_is(rig: Rig, site: Site) -> None:
     )
     assert (message.qos, message.packet_id, message.redelivered, message.refused) == (1, 77, False, "")
     assert len(message.fingerprint) == 16
+
+
+async def test_the_certificates_of_those_who_are_let_in_are_kept(site: Site, tmp_path: Path) -> None:
+    """By the fingerprint in their messages; that of a stranger's role is not."""
+    async with running(site, keep=KeptCertificates(tmp_path).keep) as rig:
+        for context in (site.device("gauge"), site.device("gauge"), site.device("peer", "gateway")):
+            peer = await rig.tls_peer(context)
+            with suppress(ConnectionError, asyncio.IncompleteReadError, AssertionError):
+                await peer.connect(Connect("x"))
+        peer = await rig.tls_peer(site.device("gauge"))
+        await peer.connect(Connect("x"))
+        await peer.publish("coldseal/v1/lab/gauge/reading/t", b"payload", 1)
+        (message,) = rig.intake.messages
+    issued = x509.load_pem_x509_certificate(site.certificate("gauge").read_bytes())
+    assert x509.load_pem_x509_certificate(read_kept(tmp_path, message.fingerprint)) == issued
+    assert _names(tmp_path) == [f"{message.fingerprint}.der"]
+
+
+def _names(folder: Path) -> list[str]:
+    """Name the files of a folder."""
+    return [path.name for path in folder.iterdir()]
 
 
 async def test_a_password_says_who_it_is(rig: Rig) -> None:

@@ -169,6 +169,39 @@ async def test_tree_hashes_are_those_of_the_whole_tree(tmp_path: Path, sizes: li
         verify_consistency(place, tree.root(place), size, tree.root(), proof)
 
 
+@pytest.mark.parametrize("sizes", [[9000, 9000, 9000], [4096] * 6, [1000] * 25, [8192, 1, 8191, 8193]])
+async def test_all_subtrees_of_4096_entries_and_more_are_stored(tmp_path: Path, sizes: list[int]) -> None:
+    """Also the right halves, and those that begin and end within one group; smaller ones where they show."""
+    async with opened(tmp_path / "log") as log:
+        entries = await fill(log, sizes)
+        tree = MerkleTree(leaf_hash(entry) for entry in entries)
+        stored = {(level, index): root for level, index, root in _tiles(tmp_path / "log")}
+        levels = range(12, tree.size.bit_length())
+        whole = {(level, index) for level in levels for index in range(tree.size >> level)}
+        assert {place for place in stored if place[0] >= 12} == whole
+        assert all(tree.nodes(*place) == root for place, root in stored.items())
+        for level in range(8, tree.size.bit_length()):
+            for index in range(tree.size >> level):
+                assert log.reader.nodes(level, index) == tree.nodes(level, index)
+
+
+def _tiles(folder: Path) -> list[tuple[int, int, bytes]]:
+    """Give what is stored of the tree."""
+    with closing(open_database(segment_path(folder, 0), KEY, readonly=True)) as database:
+        return list(database.execute("SELECT level, n, root FROM tiles"))
+
+
+async def test_where_a_large_subtree_was_not_stored_it_is_made_from_smaller_ones(tmp_path: Path) -> None:
+    """As in a log that an earlier version wrote."""
+    async with opened(tmp_path / "log") as log:
+        entries = await fill(log, [20_000])
+    with closing(open_database(segment_path(tmp_path / "log", 0), KEY)) as database:
+        database.execute("DROP TRIGGER tiles_delete; DELETE FROM tiles")
+    tree = MerkleTree(leaf_hash(entry) for entry in entries)
+    with closing(LogReader(tmp_path / "log", KEY)) as reader:
+        assert reader.nodes(14, 0) == tree.nodes(14, 0)
+
+
 @pytest.mark.parametrize(("level", "index"), [(0, 165), (8, 0), (0, -1), (-1, 0), (3, 20)])
 def test_a_subtree_that_is_not_whole_has_no_hash(
     log_folder: tuple[Path, list[bytes]], level: int, index: int

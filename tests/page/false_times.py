@@ -1,0 +1,77 @@
+"""False times: each function changes the clocks of an honest story and gives the first bad entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from coldseal.core.log.canonical import Value
+from coldseal.core.log.checkpoint import parse_note
+from tests.page.builder import WITNESSES, Story
+
+
+def stepped(hours: int) -> Callable[[Story], int]:
+    """The wall clock jumps, and no entry says so."""
+
+    def mutate(story: Story) -> int:
+        story.offset_ms += hours * 3_600_000
+        seq = story.read("ramp", "5.00")
+        if hours > 0:
+            story.now_ms += hours * 3_600_000  # the witnesses are an hour later too
+        story.note()
+        return seq
+
+    return mutate
+
+
+def later_than_witnesses(story: Story) -> int:
+    """The log says that its clock was put forward by an hour, but the witnesses know better."""
+    story.offset_ms += 3_600_000
+    states: dict[str, Value] = {
+        "from": "holdover",
+        "to": "synchronised",
+        "off": 0,
+        "err": 12,
+        "step": 3_600_000,
+    }
+    seq = story.seal("clock", states)
+    story.note()
+    return seq
+
+
+def other_boot(story: Story) -> int:
+    """The machine was started anew, and no entry says so."""
+    story.restart()
+    seq = story.read("ramp", "5.00")
+    story.note()
+    return seq
+
+
+def silent(story: Story) -> int:
+    """Nothing for longer than the heartbeats that were promised."""
+    story.pass_time(600)
+    seq = story.read("ramp", "5.00")
+    story.note()
+    return seq
+
+
+def witness_ahead(story: Story) -> int:
+    """The clock is put forward by an hour with a `clock` entry, and one of two witnesses agrees."""
+    story.offset_ms += 3_600_000
+    step: dict[str, Value] = {"err": 12, "from": "holdover", "off": 0, "step": 3_600_000}
+    seq = story.seal("clock", {**step, "to": "synchronised"})
+    note = parse_note(story.note())
+    line = story.witnesses[1].cosign(WITNESSES[1], note.text, story.now_ms // 1000 + 3_600)
+    story.notes[-1] = replace(note, signatures=(*note.signatures[:3], line)).encode()
+    return seq
+
+
+def down_on_one_boot(story: Story, behind: str = "reading") -> int:
+    """Nothing for an hour in which the clock has stepped; what follows the word on the step is no start."""
+    story.pass_time(3_600)
+    story.offset_ms -= 5_000
+    step: dict[str, Value] = {"err": 12, "from": "holdover", "off": 0, "step": -5_000}
+    seq = story.seal("clock", {**step, "to": "synchronised"})
+    story.seal(behind, {"last": story.chain.head, "software": "coldseal 0.1.0"})
+    story.note()
+    return seq
