@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from coldseal.errors import InputError, UnavailableError
@@ -15,7 +17,9 @@ from coldseal.gateway.message import Outcome
 from coldseal.gateway.pipeline import AHEAD
 from coldseal.gateway.store import beside as module
 from coldseal.gateway.store.beside import SealingProcess
+from coldseal.gateway.store.drafts import Task
 from coldseal.gateway.store.sealing import INLINE_LIMIT
+from coldseal.gateway.store.sealing_process import pack, serve
 from coldseal.signing.keys import write_private_key
 from tests.gateway.parts import KEYS, Answers, Hands, faults_of, open_parts, payload
 from tests.waiting import until
@@ -249,3 +253,58 @@ async def test_the_process_is_started_by_the_first_large_group_and_ended_when_no
             assert (runs(beside), beside.is_ready, beside.restarts) == (False, False, 0)
             await journal.commit(journal.hand_over(many, bytes))
             assert [entry.seq for entry in parts.entries()] == list(range(INLINE_LIMIT * 7))
+
+
+async def test_a_process_that_died_unnoticed_costs_nothing_but_the_hand_over(tmp_path: Path) -> None:
+    """The socket refuses the task, then reading tells that it has ended."""
+    hands = Hands()
+    with sealing_process(tmp_path) as beside:
+        async with open_parts(tmp_path / "log", hands, beside=beside) as parts:
+            await ready(beside)
+            process = beside._process
+            assert process is not None
+            process.kill()
+            process.wait()
+            journal, now = parts.journal, hands.clock().now()
+            await journal.commit(journal.hand_over([journal.draft("heartbeat", b"{}", now)] * 20, bytes))
+            assert [entry.seq for entry in parts.entries()] == list(range(20))
+            assert beside.restarts == 1
+
+
+async def test_a_group_that_is_waited_for_while_one_before_it_fails_is_void(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its entries never come."""
+    hands = Hands()
+    with sealing_process(tmp_path) as beside:
+        async with open_parts(tmp_path / "log", hands, beside=beside) as parts:
+            await ready(beside)
+            journal, now = parts.journal, hands.clock().now()
+            few = [journal.draft("heartbeat", b"{}", now)]
+
+            async def fail(_group: Group, *, is_own: bool = False) -> None:
+                raise UnavailableError("the log", f"planted, {is_own=}")
+
+            os.kill(beside.pid or 0, signal.SIGSTOP)
+            first = journal.hand_over(few, bytes)
+            waited = asyncio.ensure_future(journal.commit(journal.hand_over(few * 20, bytes)))
+            await asyncio.sleep(0)
+            monkeypatch.setattr(parts.log, "commit", fail)
+            with pytest.raises(UnavailableError, match="planted"):
+                await journal.commit(first)
+            with pytest.raises(UnavailableError, match="begun anew"):
+                await waited
+            monkeypatch.undo()
+            os.kill(beside.pid or 0, signal.SIGCONT)
+            await journal.commit(journal.hand_over(few * 20, bytes))
+            assert [entry.seq for entry in parts.entries()] == list(range(20))
+
+
+def test_the_process_ends_with_a_task_that_is_cut_and_refuses_one_without_a_chain() -> None:
+    """The intake died while it wrote; or it is not ours."""
+    task = pack(msgspec.msgpack.encode(Task(None, [])))
+    out = io.BytesIO()
+    serve(io.BytesIO(task[:-1]), out, KEYS.record.sign, is_each_signed=True)
+    assert out.getvalue() == pack(b""), "it said that it was ready, and nothing else"
+    with pytest.raises(RuntimeError, match="must bring a chain"):
+        serve(io.BytesIO(task), io.BytesIO(), KEYS.record.sign, is_each_signed=True)

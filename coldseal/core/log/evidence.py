@@ -357,10 +357,8 @@ class _Join:
         for revocation in self._case.history.revocations:
             since = millis(revocation.since)
             good = max((size for size, t in anchors.items() if t * 1000 <= since), default=0)
-            span = self._case.history.span(revocation.use, revocation.key)
-            if span is None:
-                continue
-            first, end = max(span[0], good), self._case.layout.size if span[1] is None else span[1]
+            begun, ended = self._case.history.span(revocation.use, revocation.key) or (0, None)
+            first, end = max(begun, good), self._case.layout.size if ended is None else ended
             held = [max(first, run[0]) for run in self._case.layout.runs if run[1] > first and run[0] < end]
             if held and held[0] < end:
                 what = "signed" if revocation.use == RECORD else "fixed in checkpoints"

@@ -20,8 +20,10 @@ from coldseal.core.log.keys import (
     record_roll_over,
     revocation,
 )
+from coldseal.core.log.keys import history_of as followed
 from coldseal.core.log.layout import Layout
-from coldseal.core.log.record import frame, parse_entry
+from coldseal.core.log.record import Chain, frame, parse_entry
+from coldseal.errors import InputError
 from tests.sealed import (
     ORIGIN,
     TIME,
@@ -283,3 +285,34 @@ def test_a_revocation_must_name_a_key_of_the_log(data: Mapping[str, Any], why: s
     log.checkpoint()
     assert faults(verify(log, 2)) == [("bad-key-change", 1)]
     assert Verdict.BAD_KEY_CHANGE.value == "bad-key-change"
+
+
+def test_a_log_of_one_s_own_is_followed_by_its_settings() -> None:
+    """Other settings than keys are passed over; without a genesis there is nothing to follow."""
+    log = SealedLog()
+    log.seal("config", {"heartbeat": 60})
+    log.roll_over()
+    assert followed(ORIGIN, log.entries).at(3).kid == log.keys.record.kid
+    with pytest.raises(InputError, match="the log's first entry"):
+        followed(ORIGIN, log.entries[1:])
+    odd = SealedLog()
+    odd.chain = Chain(ORIGIN, odd.keys.record.kid)
+    key = checkpoint_keys(odd.keys, ORIGIN)[0].encode()
+    odd.entries = []
+    odd.seal("genesis", {"checkpoint_keys": [key, key], "record_key": "", "mode": "record"})
+    with pytest.raises(InputError, match="P-256 and Ed25519"):
+        followed(ORIGIN, odd.entries)
+
+
+def test_a_setting_that_cannot_be_read_says_nothing() -> None:
+    """It is faulted where it stands."""
+    log = SealedLog()
+    log.checkpoint()
+    policy = Policy(ORIGIN, log.admitted.record_key, log.admitted.checkpoint_keys, (witness_key(),))
+    case = Case(
+        policy,
+        Layout(1, ((0, 1),), ()),
+        notes=[cosigned(log.notes[1])],
+        settings=[b"no entry", *log.entries],
+    )
+    assert faults(judge(case, [examine(case.rules, 0, frame(log.entries))])) == []
