@@ -223,9 +223,9 @@ def _drained(service: Service, entries: int) -> tuple[float, float]:
     """Watch a backlog go; answers entries a second to the receipt, and to the last checked signature."""
     wait_until(lambda: service.ingested() > 0, "the first batch", 60, 0.005)
     begun, already = time.perf_counter(), service.ingested()
-    wait_until(lambda: service.ingested() >= entries, f"{entries} stored", 600, 0.05)
+    wait_until(lambda: service.ingested() >= entries, f"{entries} stored", 600, 0.1)
     stored = (entries - already) / (time.perf_counter() - begun)
-    wait_until(lambda: service.unverified() == 0, "all signatures checked", 600, 0.05)
+    wait_until(lambda: service.verified() >= entries, "all signatures checked", 600, 0.2)
     return stored, (entries - already) / (time.perf_counter() - begun)
 
 
@@ -366,7 +366,7 @@ def baseline(bench: Bench) -> Iterator[Row]:
         begun = time.perf_counter()
         bench.fill(gateway, messages)
         wait_until(lambda: service.ingested() >= messages, f"{messages} stored", 600, 0.05)
-        wait_until(lambda: service.unverified() == 0, "all signatures checked", 600, 0.05)
+        wait_until(lambda: service.verified() >= messages, "all signatures checked", 600, 0.2)
         rate = messages / (time.perf_counter() - begun)
     yield Row(
         key="baseline",

@@ -71,9 +71,9 @@ class Service:
         with running("service", command, self.folder, is_ready=lambda _: answers(self.http)) as program:
             yield program
 
-    def unverified(self) -> int:
-        """Entries whose signature is still to be checked."""
-        return int(metric(self.http, "coldseal_service_verify_backlog_entries"))
+    def verified(self) -> int:
+        """Entries whose own signature was checked since it started."""
+        return int(metric(self.http, "coldseal_service_verified_total"))
 
     def ingested(self) -> int:
         """Entries stored since it started."""

@@ -171,7 +171,8 @@ class Pipeline:
                 else:
                     self._under_way.popleft()
                     self._tally.committed(group.items, since, self._clock.now())
-                self._stirred.set()
+                if self._pending or self._own:
+                    self._stirred.set()
             self._settled.set()
             self._handed.clear()
 

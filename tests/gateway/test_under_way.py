@@ -25,9 +25,11 @@ from tests.gateway.parts import KEYS, Answers, Hands, faults_of, open_parts, pay
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from coldseal.gateway.store.drafts import Draft
+    from coldseal.gateway.store.journal import Handed
     from coldseal.gateway.store.log import Group
 
 SEALED, DUPLICATE, REJECTED, REFUSED, BUSY = Outcome
@@ -308,3 +310,28 @@ def test_the_process_ends_with_a_task_that_is_cut_and_refuses_one_without_a_chai
     assert out.getvalue() == pack(b""), "it said that it was ready, and nothing else"
     with pytest.raises(RuntimeError, match="must bring a chain"):
         serve(io.BytesIO(task), io.BytesIO(), KEYS.record.sign, is_each_signed=True)
+
+
+async def test_an_idle_pipeline_rests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One group for what came, one for each tick, and nothing by itself."""
+    hands, answers = Hands(), Answers()
+    async with open_parts(tmp_path, hands) as parts:
+        hand_over, handed = parts.journal.hand_over, []
+
+        def count(drafts: Sequence[Draft], snapshot: Callable[[], bytes], *, is_own: bool = False) -> Handed:
+            handed.append(len(drafts))
+            return hand_over(drafts, snapshot, is_own=is_own)
+
+        monkeypatch.setattr(parts.journal, "hand_over", count)
+        running = asyncio.create_task(parts.pipeline.run())
+        parts.pipeline.submit(answers.to("x", payload(1), hands=hands))
+        await answers.reach(1)
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        assert handed == [1]
+        parts.pipeline.tick()
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        assert handed == [1, 0]
+        parts.pipeline.stop()
+        await running
