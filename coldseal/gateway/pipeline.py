@@ -72,7 +72,7 @@ class Pipeline:
         self._counted: list[Item] = []
         self._own: list[Draft] = []
         self._under_way: deque[Group] = deque()
-        self._stirred, self._handed, self._settled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._stirred, self._handed, self._moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._turn = asyncio.Lock()
         self._is_at_end = False
         self._is_stopping = False
@@ -88,6 +88,8 @@ class Pipeline:
         if not item.is_counted:
             self._pending.append(item)
             self._stirred.set()
+            if len(self._pending) == EARLY:
+                self._moved.set()
         elif message.qos:
             self._counted.append(item)
         else:  # its sender waits for no answer; its source does, to read on
@@ -124,8 +126,8 @@ class Pipeline:
             await self._stirred.wait()
             await asyncio.sleep(self._window_s)  # one turn of the loop at least: others' bytes are read first
             while self._is_busy:
-                self._stirred.clear()
-                await self._stirred.wait()
+                self._moved.clear()
+                await self._moved.wait()
             async with self._turn:
                 self._hand_over_group()
         self._is_at_end = True
@@ -148,8 +150,8 @@ class Pipeline:
         """Take a step of the log while nothing else is under way; it is given the snapshot's writer."""
         async with self._turn:
             while self._under_way:
-                self._settled.clear()
-                await self._settled.wait()
+                self._moved.clear()
+                await self._moved.wait()
             await step(self._snapshot)
 
     @property
@@ -171,9 +173,7 @@ class Pipeline:
                 else:
                     self._under_way.popleft()
                     self._tally.committed(group.items, since, self._clock.now())
-                if self._pending or self._own:
-                    self._stirred.set()
-            self._settled.set()
+                self._moved.set()
             self._handed.clear()
 
     async def _commit(self, group: Group) -> None:
