@@ -73,7 +73,7 @@ def export(
     wish = _wish(sensor or [], device or [], shipment, assignments)
     since, before = (parse_moment(text) if text else "" for text in (from_, to))
     wish = replace(wish, since=since or wish.since, before=before or wish.before, first=first, last=last)
-    if tail and is_gateway(config):
+    if is_gateway(config):
         _fix(config)
     with closing(open_source(config, origin)) as source:
         contents, left = _contents(source, wish, is_tail=tail)

@@ -6,20 +6,20 @@ that is `timestamps`.
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import aiohttp
 
 from coldseal.core.log.delivery.wire import Kind, Unavailable
 from coldseal.core.log.timestamp import MAX_RESPONSE, REQUEST_TYPE, RESPONSE_TYPE
-from coldseal.gateway.uplink.https import CONNECT_S
+from coldseal.errors import InputError
+from coldseal.gateway.uplink.http import Way, read_answer
 
 _OK: Final = 200
 _BUSY: Final = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
-class AuthorityChannel:
+class AuthorityChannel(Way):
     """The way to one authority; used as ``async with AuthorityChannel(...)``."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
@@ -30,24 +30,7 @@ class AuthorityChannel:
             timeout_s: time for one request and its answer.
         """
         self._url = url
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_S, timeout_s))
-
-    async def __aenter__(self) -> Self:
-        """Open the session; nothing is connected yet."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            trust_env=False,
-            auto_decompress=False,
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connection."""
-        await self._session.close()
+        super().__init__(timeout_s=timeout_s)
 
     async def post(self, request: bytes) -> bytes | Unavailable:
         """Post a request; `Unavailable` for everything that is no timestamp response."""
@@ -61,19 +44,10 @@ class AuthorityChannel:
                     return Unavailable(kind, f"status {response.status}")
                 if response.content_type != RESPONSE_TYPE:
                     return Unavailable(Kind.REFUSED, f"an answer of type {response.content_type}")
-                return await _read(response)
+                return await read_answer(response, MAX_RESPONSE)
         except TimeoutError as fault:
             return Unavailable(Kind.TIMEOUT, str(fault) or "no answer in time")
+        except InputError as fault:
+            return Unavailable(Kind.REFUSED, str(fault))
         except (aiohttp.ClientError, OSError) as fault:
             return Unavailable(Kind.UNREACHABLE, str(fault) or type(fault).__name__)
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes | Unavailable:
-    """Read an answer, and no more than an answer may have."""
-    found = bytearray()
-    async for part in response.content.iter_any():
-        found += part
-        if len(found) > MAX_RESPONSE:
-            response.close()
-            return Unavailable(Kind.REFUSED, f"an answer of more than {MAX_RESPONSE} bytes")
-    return bytes(found)

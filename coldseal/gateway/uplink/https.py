@@ -9,22 +9,20 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import aiohttp
 from typing_extensions import override
 
 from coldseal.core.log.delivery.wire import BATCH_TYPE, MAX_ANSWER, Answer, Kind, Unavailable, parse_answer
 from coldseal.errors import InputError
+from coldseal.gateway.uplink.http import Way, read_answer
 from coldseal.identity.peer import RoleError, require_role
 
 PATH: Final = "/v1/entries"
 CONNECTIONS: Final = 2
 """One for the batch under way, one for the batch that follows it."""
 PART_BYTES: Final = 256 * 1024
-CONNECT_S: Final = 10.0
-"""Longest wait for a connection with its handshake."""
 
 
 class ServiceTls(ssl.SSLObject):
@@ -44,7 +42,7 @@ class ServiceTls(ssl.SSLObject):
             raise ssl.SSLCertVerificationError(str(fault)) from fault
 
 
-class Channel:
+class Channel(Way):
     """The way to one service; used as ``async with Channel(...)``."""
 
     def __init__(self, url: str, context: ssl.SSLContext, *, timeout_s: float) -> None:
@@ -57,25 +55,7 @@ class Channel:
         """
         context.sslobject_class = ServiceTls
         self._url = url.rstrip("/") + PATH
-        self._context = context
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_S, timeout_s))
-
-    async def __aenter__(self) -> Self:
-        """Open the session; nothing is connected yet."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._context, limit=CONNECTIONS, keepalive_timeout=60),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            trust_env=False,
-            auto_decompress=False,
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connection."""
-        await self._session.close()
+        super().__init__(timeout_s=timeout_s, context=context, connections=CONNECTIONS)
 
     async def post(self, body: bytes, left: asyncio.Event) -> Answer:
         """Send one batch and read what the service says.
@@ -92,7 +72,7 @@ class Channel:
             async with self._session.post(
                 self._url, data=_parts(body, left), headers=headers, allow_redirects=False
             ) as response:
-                found = await read_answer(response)
+                found = await read_answer(response, MAX_ANSWER)
                 answer = parse_answer(response.status, found)
         except TimeoutError as fault:
             return Unavailable(Kind.TIMEOUT, str(fault) or "no answer in time")
@@ -109,18 +89,3 @@ async def _parts(body: bytes, left: asyncio.Event) -> AsyncIterator[memoryview]:
     for at in range(0, len(body), PART_BYTES):
         yield whole[at : at + PART_BYTES]
     left.set()
-
-
-async def read_answer(response: aiohttp.ClientResponse) -> bytes:
-    """Read an answer, and no more than an answer may have.
-
-    Raises:
-        InputError: it is longer.
-    """
-    found = bytearray()
-    async for part in response.content.iter_any():
-        found += part
-        if len(found) > MAX_ANSWER:
-            response.close()
-            raise InputError("answer", "length", len(found), f"at most {MAX_ANSWER} bytes")
-    return bytes(found)
