@@ -77,6 +77,7 @@ async def asking(up: Delivering, site: Site, second: Site, port: int) -> AsyncIt
             finally:
                 running.cancel()
                 await asyncio.wait([running])
+                await up.uplink.aside(bool)  # behind what the one thread still reads
 
 
 @asynccontextmanager
