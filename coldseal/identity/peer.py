@@ -91,10 +91,12 @@ def peer(certificate_der: bytes) -> Peer:
     """
     try:
         certificate = x509.load_der_x509_certificate(certificate_der)
+        serial, not_after = certificate.serial_number, certificate.not_valid_after_utc
         role, name = _identity(certificate)
-        not_after = certificate.not_valid_after_utc
     except (ValueError, x509.InvalidVersion) as error:
         raise InputError(_WHERE, "DER", certificate_der[:16], "an X.509 certificate") from error
+    if serial <= 0:
+        raise InputError(_WHERE, "serialNumber", serial, "a positive number")  # RFC 5280 4.1.2.2
     fingerprint = hashlib.sha256(certificate_der).hexdigest()[:16]
     return Peer(role=role, name=name, fingerprint=fingerprint, not_after=not_after)
 

@@ -64,6 +64,15 @@ def test_bytes_with_an_impossible_version_are_refused(pki: Pki) -> None:
         peer(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09"))
 
 
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+def test_a_serial_number_that_is_not_positive_is_refused(pki: Pki) -> None:
+    """RFC 5280 4.1.2.2; the library only warns."""
+    der = bytearray(der_of(pki.device))
+    der[der.index(b"\xa0\x03\x02\x01\x02\x02") + 7] |= 0x80
+    with pytest.raises(InputError, match="serialNumber is -.* expected a positive number"):
+        peer(bytes(der))
+
+
 def test_other_uris_beside_the_identity_do_not_matter() -> None:
     """Such as a SPIFFE id."""
     der = make(["gw"], ["spiffe://example/x", "urn:coldseal:gateway:gw"])
@@ -107,7 +116,8 @@ def test_bytes_that_are_no_certificate_are_refused(data: bytes) -> None:
         peer(data)
 
 
-@given(st.integers(0, 2**31), st.integers(0, 7))
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+@given(place=st.integers(0, 2**31), bit=st.integers(0, 7))
 def test_a_flipped_bit_never_does_more_than_change_or_refuse(pki: Pki, place: int, bit: int) -> None:
     """The signature is TLS's matter; here nothing but our own error may come out."""
     der = bytearray(der_of(pki.device))
