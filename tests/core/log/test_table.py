@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coldseal.core.log import canonical
@@ -27,7 +27,12 @@ def seal(kind: str, data: dict[str, canonical.Value], src: bytes = b'{"dev":"d",
     return Chain(ORIGIN, "0" * 16).seal(kind, T, time_quality(1), src, canonical.encode(data), None)
 
 
-@given(st.lists(quantities, min_size=1, max_size=3), texts, st.lists(texts, min_size=1, max_size=2))
+@given(
+    found=st.lists(quantities, min_size=1, max_size=3),
+    sensor=texts,
+    flags=st.lists(texts, min_size=1, max_size=2),
+)
+@example(found=[{"n": "a", "u": "b", "v": "c"}], sensor="a,b", flags=["a"])
 def test_any_reader_of_csv_gets_back_what_the_entry_says(
     found: list[dict[str, canonical.Value]], sensor: str, flags: list[canonical.Value]
 ) -> None:
