@@ -69,7 +69,7 @@ def test_a_serial_number_that_is_not_positive_is_refused(pki: Pki) -> None:
     """RFC 5280 4.1.2.2; the library only warns."""
     der = bytearray(der_of(pki.device))
     der[der.index(b"\xa0\x03\x02\x01\x02\x02") + 7] |= 0x80
-    with pytest.raises(InputError, match="serialNumber is -.* expected a positive number"):
+    with pytest.raises(InputError, match=r"serialNumber is -.* expected a positive number"):
         peer(bytes(der))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from coldseal.errors import OperatorError, TrustError, UnavailableError
+from coldseal.gateway.store.disk import DISK, Disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +73,13 @@ class StoreFullError(UnavailableError):
 
 
 def open_database(
-    path: Path, key: bytes, *, readonly: bool = False, is_final: bool = False, schema: str = "", vfs: str = ""
+    path: Path,
+    key: bytes,
+    *,
+    readonly: bool = False,
+    is_final: bool = False,
+    schema: str = "",
+    disk: Disk = DISK,
 ) -> Connection:
     """Open, or create, one encrypted database.
 
@@ -82,7 +89,7 @@ def open_database(
         readonly: for a reader in this or another process while somebody writes.
         is_final: with `readonly`, nobody writes it any more: its WAL is ignored, and no file beside it made.
         schema: statements run in one transaction; each should be `CREATE … IF NOT EXISTS`.
-        vfs: another SQLite VFS to sit on; its name must begin with `multipleciphers-`.
+        disk: what it lies on; a file layer of its own must have a name that begins with `multipleciphers-`.
 
     Raises:
         OperatorError: the key is not 32 bytes, or is not the key of this file.
@@ -94,7 +101,7 @@ def open_database(
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     name = f"{path.absolute().as_uri()}{'?immutable=1' if is_final else ''}"
     with translated(str(path)):
-        connection = Connection(name, flags=flags | apsw.SQLITE_OPEN_URI, vfs=vfs or None)
+        connection = Connection(name, flags=flags | apsw.SQLITE_OPEN_URI, vfs=disk.vfs or None)
         try:
             _prepare(connection, key, readonly=readonly)
             if schema:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from coldseal.core.log.merkle import EMPTY_ROOT
 from coldseal.errors import UnavailableError
 from coldseal.gateway.store.database import StoreDamagedError
-from coldseal.signing.secrets import sync_directory
+from coldseal.gateway.store.disk import DISK, Disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +40,13 @@ EMPTY_HEAD = Head(0, EMPTY_ROOT)
 class HeadFile:
     """One open head file; a single writer, any number of readers in other processes."""
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: Path, *, readonly: bool = False, disk: Disk = DISK) -> None:
         """Open an existing head file.
 
         Raises:
             UnavailableError: it cannot be opened, or is not there.
         """
-        self._path = path
+        self._path, self._disk = path, disk
         try:
             self._file = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
         except OSError as error:
@@ -54,24 +54,24 @@ class HeadFile:
         self._slot = 0
 
     @classmethod
-    def create(cls, path: Path) -> HeadFile:
+    def create(cls, path: Path, disk: Disk = DISK) -> HeadFile:
         """Make the head of an empty log, durable before the log's first entry can be.
 
         Raises:
             UnavailableError: it cannot be written.
         """
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = disk.create(path)
             try:
                 for slot in range(2):
-                    os.pwrite(file, _encode(EMPTY_HEAD), slot * _SLOT_BYTES)
-                os.fsync(file)
+                    disk.write(file, _encode(EMPTY_HEAD), slot * _SLOT_BYTES)
+                disk.sync(file)
             finally:
                 os.close(file)
-            sync_directory(path.parent)
+            disk.sync_directory(path.parent)
         except OSError as error:
             raise UnavailableError(str(path), str(error.strerror)) from error
-        return cls(path)
+        return cls(path, disk=disk)
 
     def read(self) -> Head:
         """Give the newest head.
@@ -98,7 +98,7 @@ class HeadFile:
         """
         slot = 1 - self._slot
         try:
-            os.pwrite(self._file, _encode(head), slot * _SLOT_BYTES)
+            self._disk.write(self._file, _encode(head), slot * _SLOT_BYTES)
         except OSError as error:
             raise UnavailableError(str(self._path), str(error.strerror)) from error
         self._slot = slot
@@ -110,7 +110,7 @@ class HeadFile:
             UnavailableError: it may not.
         """
         try:
-            os.fdatasync(self._file)
+            self._disk.sync(self._file)
         except OSError as error:
             raise UnavailableError(str(self._path), str(error.strerror)) from error
 

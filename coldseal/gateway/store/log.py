@@ -18,6 +18,7 @@ from coldseal.core.log.merkle import CompactRange, leaf_hash, node_hash
 from coldseal.core.log.record import frame
 from coldseal.errors import ColdsealError, TrustError, UnavailableError
 from coldseal.gateway.store.database import PAGE_BYTES, DatabaseError, StoreFullError, translated
+from coldseal.gateway.store.disk import DISK, Disk
 from coldseal.gateway.store.head import Head
 from coldseal.gateway.store.opening import CHAIN, DAY, SETTINGS, SNAPSHOT, chain_state, open_store
 from coldseal.gateway.store.reader import SPAN_LEVEL, TILE_LEVEL
@@ -85,19 +86,19 @@ class Log:
         checkpoint_size: entries below the newest checkpoint.
     """
 
-    def __init__(self, opened: Opened, directory: Path, key: bytes, limits: Limits, vfs: str) -> None:
+    def __init__(self, opened: Opened, directory: Path, key: bytes, limits: Limits, disk: Disk) -> None:
         """Take what `open` has established."""
         self.reader = opened.reader
         self.replayed = opened.replayed
         self.checkpoint_size = opened.checkpoint_size
-        self._directory, self._key, self._limits, self._vfs = directory, key, limits, vfs
+        self._directory, self._key, self._limits, self._disk = directory, key, limits, disk
         self._resources, self._head, self._segment = opened.resources, opened.head, opened.segment
         self._chain = opened.chain
         self._chain_written = opened.state[CHAIN].size
         self._snapshot = opened.state.get(SNAPSHOT)
         self._settings = opened.state[SETTINGS].value if SETTINGS in opened.state else b""
         self._day = int(opened.state[DAY].value)
-        self._space = Space(directory, limits)
+        self._space = Space(directory, limits, disk)
         self._space.recount(self._segment.path, self._segment.wal)
         self._failure = ""
         self._lock = asyncio.Lock()
@@ -107,7 +108,7 @@ class Log:
 
     @classmethod
     def open(
-        cls, directory: Path, key: bytes, limits: Limits, *, new: Chain, now_ms: int, vfs: str = ""
+        cls, directory: Path, key: bytes, limits: Limits, *, new: Chain, now_ms: int, disk: Disk = DISK
     ) -> Log:
         """Open the log in a directory, or make it there.
 
@@ -117,15 +118,15 @@ class Log:
             limits: what bounds it.
             new: the chain that a new log begins with; an existing one must have its origin.
             now_ms: UTC now, in milliseconds since 1970.
-            vfs: another SQLite VFS to sit on, see `open_database`.
+            disk: what it lies on.
 
         Raises:
             OperatorError: another process writes it, or origin or store key are others.
             StoreDamagedError: something that the log once held is missing or wrong.
             UnavailableError: a file cannot be read or written.
         """
-        opened = open_store(directory, key, new=new, day=now_ms // _DAY_MS, vfs=vfs)
-        return cls(opened, directory, key, limits, vfs)
+        opened = open_store(directory, key, new=new, day=now_ms // _DAY_MS, disk=disk)
+        return cls(opened, directory, key, limits, disk)
 
     @property
     def size(self) -> int:
@@ -298,10 +299,10 @@ class Log:
         state = {name: value for name, value in self._segment.state().items() if name != ENDED}
         state |= {CHAIN: chain_state(self._chain), DAY: State(first, str(day).encode())}
         self._segment.end(first)
-        draft = create_segment(self._directory, first, self._key, state, vfs=self._vfs)
+        draft = create_segment(self._directory, first, self._key, state, disk=self._disk)
         try:
-            publish_segment(draft)
-            following = Segment(self._directory, first, self._key, vfs=self._vfs)
+            publish_segment(draft, disk=self._disk)
+            following = Segment(self._directory, first, self._key, disk=self._disk)
         except (ColdsealError, OSError) as error:
             self._failure = f"the next segment cannot be opened: {error}"
             raise StoreFailedError(self._failure) from error
@@ -320,7 +321,7 @@ class Log:
     def _settle(self) -> None:
         """Make ended segments plain files, in a thread; one that a reader holds has its turn later."""
         for first in list_segments(self._directory)[:-1]:
-            settle_segment(self._directory, first, self._key, vfs=self._vfs)
+            settle_segment(self._directory, first, self._key, disk=self._disk)
         self._space.recount(self._segment.path, self._segment.wal)
 
 

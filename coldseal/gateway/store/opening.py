@@ -32,6 +32,8 @@ from coldseal.gateway.store.segments import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from coldseal.gateway.store.disk import Disk
+
 LOCK_NAME = "lock"
 CHAIN, SNAPSHOT, DAY, SETTINGS = "chain", "snapshot", "day", "settings"
 """Names of what a segment's table `state` holds."""
@@ -62,7 +64,7 @@ class Opened:
     replayed: int
 
 
-def open_store(directory: Path, key: bytes, *, new: Chain, day: int, vfs: str) -> Opened:
+def open_store(directory: Path, key: bytes, *, new: Chain, day: int, disk: Disk) -> Opened:
     """Open a log for writing, or make it.
 
     Args:
@@ -70,7 +72,7 @@ def open_store(directory: Path, key: bytes, *, new: Chain, day: int, vfs: str) -
         key: the store key.
         new: the chain that a new log begins with; an existing one must have its origin and key.
         day: the UTC day, in days since 1970, in which a first segment begins.
-        vfs: another SQLite VFS.
+        disk: what it lies on.
 
     Raises:
         OperatorError: another process writes it, or origin, record key or store key are others.
@@ -80,19 +82,19 @@ def open_store(directory: Path, key: bytes, *, new: Chain, day: int, vfs: str) -
     with ExitStack() as stack:
         stack.callback(os.close, _lock(directory))
         starts = list_segments(directory)
-        head = _open_head(directory, is_new=not starts)
+        head = _open_head(directory, disk, is_new=not starts)
         stack.callback(head.close)
         found = head.read()
         if not starts:
             if found.size:
                 raise StoreDamagedError("the log", f"it had {found.size} entries, no segment is there", 0)
-            _create_first(directory, key, new, day, vfs)
+            _create_first(directory, key, new, day, disk)
         for start in starts[:-1]:
             with suppress(UnavailableError):  # whoever needs it will say so
-                settle_segment(directory, start, key, vfs=vfs)
-        segment = Segment(directory, starts[-1] if starts else 0, key, vfs=vfs)
+                settle_segment(directory, start, key, disk=disk)
+        segment = Segment(directory, starts[-1] if starts else 0, key, disk=disk)
         stack.callback(segment.abandon)
-        reader = LogReader(directory, key, vfs=vfs)
+        reader = LogReader(directory, key, disk=disk)
         stack.callback(reader.close)
         state = segment.state()
         chain = _restore(directory, state, new)
@@ -131,21 +133,21 @@ def _lock(directory: Path) -> int:
     return file
 
 
-def _open_head(directory: Path, *, is_new: bool) -> HeadFile:
+def _open_head(directory: Path, disk: Disk, *, is_new: bool) -> HeadFile:
     """Open the head; only a log without segments may be without one."""
     path = directory / HEAD_NAME
     if path.exists():
-        return HeadFile(path)
+        return HeadFile(path, disk=disk)
     if is_new:
-        return HeadFile.create(path)
+        return HeadFile.create(path, disk)
     raise StoreDamagedError(str(path), "it is missing, so a loss of entries could not be noticed")
 
 
-def _create_first(directory: Path, key: bytes, new: Chain, day: int, vfs: str) -> None:
+def _create_first(directory: Path, key: bytes, new: Chain, day: int, disk: Disk) -> None:
     """Make the first segment."""
     state = {CHAIN: chain_state(new), DAY: State(0, str(day).encode())}
     try:
-        publish_segment(create_segment(directory, 0, key, state, vfs=vfs))
+        publish_segment(create_segment(directory, 0, key, state, disk=disk), disk=disk)
     except OSError as error:
         raise UnavailableError(str(directory), str(error.strerror)) from error
 

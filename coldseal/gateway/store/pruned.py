@@ -21,10 +21,10 @@ from coldseal.gateway.store.database import (
     open_database,
     translated,
 )
+from coldseal.gateway.store.disk import DISK, Disk
 from coldseal.gateway.store.segments import is_settled, segment_path
 from coldseal.observe import events
 from coldseal.observe.logs import Log
-from coldseal.signing.secrets import sync_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +104,9 @@ class PrunedError(UnavailableError):
         super().__init__(f"entry {seq}", f"{by}, has sent it to the archive {found.archive} ({found.sha256})")
 
 
-def write_draft(reader: LogReader, directory: Path, key: bytes, first: int, about: Pruned) -> Path:
+def write_draft(
+    reader: LogReader, directory: Path, key: bytes, first: int, about: Pruned, *, disk: Disk = DISK
+) -> Path:
     """Write down what will be left of a closed segment, beside it.
 
     Args:
@@ -113,6 +115,7 @@ def write_draft(reader: LogReader, directory: Path, key: bytes, first: int, abou
         key: the store key.
         first: first seq of the segment.
         about: range and archive.
+        disk: what the log lies on.
 
     Raises:
         UnavailableError: the segment is still being settled, or the disk fails; it stays as it is.
@@ -122,11 +125,11 @@ def write_draft(reader: LogReader, directory: Path, key: bytes, first: int, abou
     if not is_settled(path):
         raise UnavailableError(str(path), "it is still being copied: try again in a minute")
     draft = path.with_suffix(_SUFFIX)
-    discard(draft)
-    old = open_database(path, key, readonly=True, is_final=True)
+    discard(draft, disk=disk)
+    old = open_database(path, key, readonly=True, is_final=True, disk=disk)
     with translated(str(draft)), closing(old):
         ((end,),) = fetch(old, "SELECT max(first + count) FROM groups")
-        new = open_database(draft, key, schema=_SCHEMA)
+        new = open_database(draft, key, schema=_SCHEMA, disk=disk)
         try:
             with new:
                 for name, width in (("checkpoints", 2), ("tiles", 3), ("state", 3)):
@@ -137,7 +140,7 @@ def write_draft(reader: LogReader, directory: Path, key: bytes, first: int, abou
                 new.execute("INSERT INTO pruned VALUES (0, ?, ?, ?, ?, ?, ?)", about)
         finally:
             close_final(new)
-    sync_directory(directory)
+    disk.sync_directory(directory)
     return draft
 
 
@@ -157,13 +160,13 @@ def list_drafts(directory: Path) -> list[Path]:
     return sorted(directory.glob(f"*{_SUFFIX}"))
 
 
-def read_draft(draft: Path, key: bytes) -> Pruned:
+def read_draft(draft: Path, key: bytes, *, disk: Disk = DISK) -> Pruned:
     """Give what a draft says.
 
     Raises:
         UnavailableError, OperatorError, TrustError: it cannot be read.
     """
-    with closing(open_database(draft, key)) as connection, translated(str(draft)):
+    with closing(open_database(draft, key, disk=disk)) as connection, translated(str(draft)):
         found = read_pruned(connection)
     if found is None:
         raise StoreDamagedError(str(draft), "it does not say what was pruned")
@@ -188,53 +191,53 @@ def read_leaves(connection: Connection, first: int, count: int) -> list[bytes]:
     return []
 
 
-def arm(draft: Path, key: bytes, since: int) -> None:
+def arm(draft: Path, key: bytes, since: int, *, disk: Disk = DISK) -> None:
     """Note that the `prune` entry is about to be sealed, at `since` or behind: a start looks for it there."""
-    _set(draft, key, "since", since)
+    _set(draft, key, "since", since, disk)
 
 
-def finish(draft: Path, key: bytes, seq: int) -> None:
+def finish(draft: Path, key: bytes, seq: int, *, disk: Disk = DISK) -> None:
     """Put a draft in the place of its segment, once the `prune` entry `seq` is on disk.
 
     Raises:
         UnavailableError: the disk fails; the next start tries again.
     """
-    _set(draft, key, "seq", seq)
+    _set(draft, key, "seq", seq, disk)
     try:
-        draft.rename(draft.with_suffix(".db"))
-        sync_directory(draft.parent)
+        disk.rename(draft, draft.with_suffix(".db"))
+        disk.sync_directory(draft.parent)
     except OSError as error:
         raise UnavailableError(str(draft), str(error.strerror)) from error
 
 
-def discard(draft: Path) -> None:
+def discard(draft: Path, *, disk: Disk = DISK) -> None:
     """Remove a draft; the segment stays whole."""
     for path in draft.parent.glob(f"{draft.name}*"):
-        path.unlink()
+        disk.unlink(path)
 
 
-def complete(reader: LogReader, directory: Path, key: bytes) -> None:
+def complete(reader: LogReader, directory: Path, key: bytes, *, disk: Disk = DISK) -> None:
     """Finish what a crash has left: drafts whose `prune` entry is on disk; if it is not, they are removed.
 
     What cannot be finished is said, and stays for the next time: the log is whole all the same.
     """
     for draft in list_drafts(directory):
         try:
-            _complete(reader, draft, key)
+            _complete(reader, draft, key, disk)
         except ColdsealError as error:
             _log.emit(events.PRUNE_UNFINISHED, segment=draft.stem, error=str(error))
 
 
-def _complete(reader: LogReader, draft: Path, key: bytes) -> None:
+def _complete(reader: LogReader, draft: Path, key: bytes, disk: Disk) -> None:
     """Finish one draft, or remove it."""
-    about = read_draft(draft, key)
+    about = read_draft(draft, key, disk=disk)
     if about.since < 0:  # somebody is still preparing it
         return
     seq = _find(reader, about)
     if seq is None:
-        discard(draft)
+        discard(draft, disk=disk)
     else:
-        finish(draft, key, seq)
+        finish(draft, key, seq, disk=disk)
 
 
 def _find(reader: LogReader, about: Pruned) -> int | None:
@@ -247,10 +250,10 @@ def _find(reader: LogReader, about: Pruned) -> int | None:
     return None
 
 
-def _set(draft: Path, key: bytes, column: str, value: int) -> None:
+def _set(draft: Path, key: bytes, column: str, value: int, disk: Disk) -> None:
     """Change a number in a draft, durably, and leave it one plain file."""
     with translated(str(draft)):
-        connection = open_database(draft, key)
+        connection = open_database(draft, key, disk=disk)
         try:
             connection.execute(f"UPDATE pruned SET {column} = ?", (value,))  # noqa: S608 -- our own names
         finally:

@@ -18,6 +18,7 @@ from coldseal.core.log.merkle import CompactRange, leaf_hash, node_hash
 from coldseal.core.log.record import parse_frames
 from coldseal.errors import InputError, UnavailableError
 from coldseal.gateway.store.database import StoreDamagedError, fetch, open_database, translated
+from coldseal.gateway.store.disk import DISK, Disk
 from coldseal.gateway.store.head import HeadFile
 from coldseal.gateway.store.pruned import Pruned, PrunedError, read_leaves, read_pruned
 from coldseal.gateway.store.segments import is_settled, list_segments, segment_path
@@ -62,11 +63,11 @@ class StoredCheckpoint(NamedTuple):
 class LogReader:
     """Reads one log directory; opens files as it needs them."""
 
-    def __init__(self, directory: Path, key: bytes, *, vfs: str = "") -> None:
+    def __init__(self, directory: Path, key: bytes, *, disk: Disk = DISK) -> None:
         """Take the directory; it need not hold a log yet."""
         self._directory = directory
         self._key = key
-        self._vfs = vfs
+        self._disk = disk
         self._head: HeadFile | None = None
         self._connections: dict[int, Connection] = {}
 
@@ -304,7 +305,7 @@ class LogReader:
         if connection is None:
             path = segment_path(self._directory, start)
             is_final = start != self._starts()[-1] and is_settled(path)
-            connection = open_database(path, self._key, readonly=True, is_final=is_final, vfs=self._vfs)
+            connection = open_database(path, self._key, readonly=True, is_final=is_final, disk=self._disk)
         self._connections[start] = connection
         if len(self._connections) > _KEPT_OPEN:
             self._connections.pop(next(iter(self._connections))).close(True)

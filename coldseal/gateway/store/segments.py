@@ -14,7 +14,7 @@ import apsw
 
 from coldseal.core.log.record import frame
 from coldseal.gateway.store.database import close_final, copy_wal, fetch, open_database, translated
-from coldseal.signing.secrets import sync_directory
+from coldseal.gateway.store.disk import DISK, Disk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ class Addition(NamedTuple):
 class Segment:
     """The segment that is being written: one connection, one transaction at a time."""
 
-    def __init__(self, directory: Path, first: int, key: bytes, *, vfs: str = "") -> None:
+    def __init__(self, directory: Path, first: int, key: bytes, *, disk: Disk = DISK) -> None:
         """Open it for writing.
 
         Raises:
@@ -100,8 +100,8 @@ class Segment:
         self._wal_pages = 0
         self._copied_pages = 0
         self._key = key
-        self._vfs = vfs
-        self._connection = open_database(self.path, key, vfs=vfs)
+        self._disk = disk
+        self._connection = open_database(self.path, key, disk=disk)
         # a large group must not be written out before COMMIT, on the thread that inserts
         self._connection.pragma("cache_spill", 0)
         self._connection.set_wal_hook(self._note_wal)
@@ -178,7 +178,7 @@ class Segment:
         if addition.entries:
             query = "SELECT entries FROM groups WHERE first = ?"
             place, _, content = _rows(addition)[0]
-        fresh = open_database(self.path, self._key, readonly=True, vfs=self._vfs)
+        fresh = open_database(self.path, self._key, readonly=True, disk=self._disk)
         with translated(str(self.path)), closing(fresh):
             return fetch(fresh, query, (place,)) == [(content,)]
 
@@ -193,7 +193,7 @@ class Segment:
         Raises:
             UnavailableError: not all was copied; the WAL keeps the rest.
         """
-        own = open_database(self.path, self._key, vfs=self._vfs)
+        own = open_database(self.path, self._key, disk=self._disk)
         with translated(str(self.path)), closing(own):
             self._copied_pages = copy_wal(own)
 
@@ -251,7 +251,7 @@ def list_segments(directory: Path) -> list[int]:
 
 
 def create_segment(
-    directory: Path, first: int, key: bytes, state: Mapping[str, State], *, vfs: str = ""
+    directory: Path, first: int, key: bytes, state: Mapping[str, State], *, disk: Disk = DISK
 ) -> Path:
     """Make an empty segment as a draft: `publish_segment` puts it in its place.
 
@@ -259,11 +259,11 @@ def create_segment(
         UnavailableError: it cannot be written.
     """
     for left in directory.glob(f"*{_DRAFT_SUFFIX}*"):  # of a segment that never was
-        left.unlink()
+        disk.unlink(left)
     draft = segment_path(directory, first).with_suffix(_DRAFT_SUFFIX)
     rows = [(name, size, value) for name, (size, value) in state.items()]
     with translated(str(draft)):
-        connection = open_database(draft, key, schema=_SCHEMA, vfs=vfs)
+        connection = open_database(draft, key, schema=_SCHEMA, disk=disk)
         try:
             with connection:
                 connection.executemany(_PUT_STATE, rows)
@@ -272,14 +272,14 @@ def create_segment(
     return draft
 
 
-def publish_segment(draft: Path) -> None:
+def publish_segment(draft: Path, *, disk: Disk = DISK) -> None:
     """Put a draft in its place, durably.
 
     Raises:
         OSError: it may or may not be there.
     """
-    draft.rename(draft.with_suffix(_SUFFIX))
-    sync_directory(draft.parent)
+    disk.rename(draft, draft.with_suffix(_SUFFIX))
+    disk.sync_directory(draft.parent)
 
 
 def is_settled(segment: Path) -> bool:
@@ -288,14 +288,14 @@ def is_settled(segment: Path) -> bool:
     return not wal.exists() or wal.stat().st_size == 0
 
 
-def settle_segment(directory: Path, first: int, key: bytes, *, vfs: str = "") -> None:
+def settle_segment(directory: Path, first: int, key: bytes, *, disk: Disk = DISK) -> None:
     """Make an ended segment one plain file, where it still has its WAL.
 
     Raises:
         UnavailableError, TrustError: it cannot be done now.
     """
     if wal_path(segment_path(directory, first)).exists():
-        Segment(directory, first, key, vfs=vfs).close()
+        Segment(directory, first, key, disk=disk).close()
 
 
 def _rows(addition: Addition) -> list[tuple[int, int, bytes]]:

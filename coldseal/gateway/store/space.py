@@ -6,11 +6,11 @@ still be recorded. When there is room again, the next question is answered yes. 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coldseal.gateway.store.database import PAGE_BYTES, StoreFullError
+from coldseal.gateway.store.disk import DISK, Disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,9 +44,9 @@ class Limits:
 class Space:
     """The size of the log's directory, kept by counting."""
 
-    def __init__(self, directory: Path, limits: Limits) -> None:
+    def __init__(self, directory: Path, limits: Limits, disk: Disk = DISK) -> None:
         """Start with nothing counted."""
-        self._directory = directory
+        self._directory, self._disk = directory, disk
         self._limit = limits.limit_mb * _MIB
         self._reserve = limits.reserve_mb * _MIB
         self._closed = 0
@@ -79,8 +79,7 @@ class Space:
         used = self.used() + pending
         if used + need > self._limit - reserve:
             raise StoreFullError(f"{used // _MIB} of {self._limit // _MIB} MiB are used, {_kept(reserve)}")
-        disk = os.statvfs(self._directory)
-        free = disk.f_bavail * disk.f_frsize - pending
+        free = self._disk.free_bytes(self._directory) - pending
         if free - need < reserve:
             raise StoreFullError(f"{free // _MIB} MiB are free on the disk, {_kept(reserve)}")
 

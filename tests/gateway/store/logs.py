@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from coldseal.core.log.checkpoint import Checkpoint, checkpoint_note
 from coldseal.core.log.record import Chain, parse_entry
+from coldseal.gateway.store.disk import DISK, Disk
 from coldseal.gateway.store.log import Group, Limits, Log
 from coldseal.gateway.store.reader import LogReader
 from coldseal.signing.keys import Ed25519Signer, generate_interop_key
@@ -56,15 +57,15 @@ def group(
     )
 
 
-def open_log(folder: Path, *, now_ms: int = NOW_MS, vfs: str = "", limits: Limits | None = None) -> Log:
+def open_log(folder: Path, *, now_ms: int = NOW_MS, disk: Disk = DISK, limits: Limits | None = None) -> Log:
     """Open the log in `folder`."""
-    return Log.open(folder, KEY, limits or Limits(reserve_mb=1), new=new_chain(), now_ms=now_ms, vfs=vfs)
+    return Log.open(folder, KEY, limits or Limits(reserve_mb=1), new=new_chain(), now_ms=now_ms, disk=disk)
 
 
 @asynccontextmanager
-async def opened(folder: Path, *, vfs: str = "", limits: Limits | None = None) -> AsyncIterator[Log]:
+async def opened(folder: Path, *, disk: Disk = DISK, limits: Limits | None = None) -> AsyncIterator[Log]:
     """Open the log in `folder`, and close it at the end."""
-    log = open_log(folder, vfs=vfs, limits=limits)
+    log = open_log(folder, disk=disk, limits=limits)
     try:
         yield log
     finally:

@@ -26,6 +26,7 @@ from coldseal.gateway.store.database import (
     translated,
     verify_encrypted,
 )
+from coldseal.gateway.store.disk import Disk
 from tests.gateway.store.logs import KEY
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS kept (value TEXT); CREATE INDEX IF NOT EXISTS by_value ON kept (value);"
@@ -118,8 +119,10 @@ def test_a_plaintext_database_is_not_opened(tmp_path: Path) -> None:
 
 def test_a_file_layer_that_bypasses_the_encryption_is_refused(tmp_path: Path) -> None:
     """Older drivers wrote plaintext without a word there."""
+    bare = Disk()
+    bare.vfs = "unix"
     with pytest.raises(UnavailableError, match="Encryption is not supported"):
-        open_database(tmp_path / "kept.db", KEY, schema=SCHEMA, vfs="unix")
+        open_database(tmp_path / "kept.db", KEY, schema=SCHEMA, disk=bare)
 
 
 def test_a_plaintext_file_is_caught_by_its_bytes(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import apsw
 import pytest
 
+from coldseal.demo.disk import SimulatedDisk, put
 from coldseal.errors import UnavailableError
 from coldseal.gateway.store.database import StoreDamagedError
 from coldseal.gateway.store.log import Limits, Log, StoreFailedError, StoreFullError
-from tests.gateway.store.disk import Disk, put
 from tests.gateway.store.logs import NOW_MS, fill, group, open_log, opened, stored, verify_chained
 
 LIMITS = Limits(reserve_mb=0, wal_mb=0, state_entries=10)
@@ -31,7 +31,7 @@ class Voyage:
     def __init__(self, folder: Path, *, is_durable: bool = True) -> None:
         """Nothing has happened yet."""
         self.folder = folder
-        self.disk = Disk()
+        self.disk = SimulatedDisk()
         self.outcomes: list[Outcome] = []
         self.entries: list[bytes] = []
         self.acknowledged = 0
@@ -39,7 +39,7 @@ class Voyage:
 
     async def run(self, seeds: range) -> None:
         """Commit, copy the WAL, roll and close, and keep what each power cut would leave."""
-        log = open_log(self.folder, vfs=self.disk.vfs, limits=LIMITS)
+        log = open_log(self.folder, disk=self.disk, limits=LIMITS)
         self.disk.at_step = lambda _name: self._cut(seeds)
         for place, count in enumerate((1, 3, 30, 1, 2, 1, 40, 1)):
             if not self._is_durable:
@@ -115,11 +115,11 @@ async def test_a_commit_that_raises_has_written_nothing(
     tmp_path: Path, error: type[apsw.Error], count: int
 ) -> None:
     """Whichever step fails, once or for good: the same group can be tried again, and is there once."""
-    disk = Disk()
+    disk = SimulatedDisk()
     expected = StoreFullError if error is apsw.FullError else UnavailableError
     entries: list[bytes] = []
     failures = 0
-    async with opened(tmp_path / "log", vfs=disk.vfs, limits=LIMITS) as log:
+    async with opened(tmp_path / "log", disk=disk, limits=LIMITS) as log:
         for length in (1, 40):
             for after in range(6):
                 made = group(log, length, length=600)
@@ -139,8 +139,8 @@ async def test_a_commit_that_raises_has_written_nothing(
 
 async def test_a_group_whose_sync_failed_is_redone_or_found_whole(tmp_path: Path) -> None:
     """It was written, but how safely? Another takes its place, or a power cut brings it back."""
-    disk = Disk()
-    async with opened(tmp_path / "log", vfs=disk.vfs) as log:
+    disk = SimulatedDisk()
+    async with opened(tmp_path / "log", disk=disk) as log:
         entries = await fill(log, [3])
         failed = group(log, 2)
         disk.fail(apsw.IOError, after=2, count=1)  # behind the two writes of one page
@@ -157,8 +157,8 @@ async def test_a_group_whose_sync_failed_is_redone_or_found_whole(tmp_path: Path
 
 async def test_a_group_whose_sync_failed_does_not_come_back_behind_a_roll(tmp_path: Path) -> None:
     """The next segment begins where it would have been: both together would be two histories."""
-    disk = Disk()
-    async with opened(tmp_path / "log", vfs=disk.vfs) as log:
+    disk = SimulatedDisk()
+    async with opened(tmp_path / "log", disk=disk) as log:
         entries = await fill(log, [3])
         disk.fail(apsw.IOError, after=2, count=1)
         with pytest.raises(UnavailableError):
@@ -197,9 +197,9 @@ async def test_a_commit_that_raised_but_is_durable_counts(tmp_path: Path) -> Non
 async def test_a_commit_that_cannot_be_looked_up_ends_the_writing(tmp_path: Path) -> None:
     """Nobody knows what is on disk: only a new start can tell."""
     folder = tmp_path / "log"
-    disk = Disk()
+    disk = SimulatedDisk()
     segment, away = folder / f"{0:020d}.db", tmp_path / "away"
-    async with opened(folder, vfs=disk.vfs) as log:
+    async with opened(folder, disk=disk) as log:
         entries = await fill(log, [2])
 
         def vanish(_name: str) -> None:
@@ -237,8 +237,8 @@ async def test_a_head_that_cannot_be_written_refuses_the_next_group(tmp_path: Pa
 
 async def test_a_roll_that_fails_leaves_the_old_segment_going(tmp_path: Path) -> None:
     """No room for a new file: the log goes on in the old one, and rolls later."""
-    disk = Disk()
-    async with opened(tmp_path / "log", vfs=disk.vfs, limits=LIMITS) as log:
+    disk = SimulatedDisk()
+    async with opened(tmp_path / "log", disk=disk, limits=LIMITS) as log:
         entries = await fill(log, [5])
         for after in range(12):
             disk.fail(apsw.FullError, after=after, count=1)
@@ -253,9 +253,9 @@ async def test_a_roll_that_fails_leaves_the_old_segment_going(tmp_path: Path) ->
     assert stored(tmp_path / "log") == entries
 
 
-def remove_draft(folder: Path) -> Disk:
+def remove_draft(folder: Path) -> SimulatedDisk:
     """Give a disk on which the draft of a segment is gone as soon as it is closed."""
-    disk = Disk()
+    disk = SimulatedDisk()
 
     def remove(name: str) -> None:
         if name.endswith(".new"):
@@ -267,8 +267,8 @@ def remove_draft(folder: Path) -> Disk:
 
 async def test_a_roll_that_nobody_can_judge_ends_the_writing(tmp_path: Path) -> None:
     """The new file may or may not be in its place: writing on in the old one could fork the log."""
-    disk = Disk()
-    async with opened(tmp_path / "log", vfs=disk.vfs) as log:
+    disk = SimulatedDisk()
+    async with opened(tmp_path / "log", disk=disk) as log:
         entries = await fill(log, [5])
         disk.at_close = remove_draft(tmp_path / "log").at_close
         with pytest.raises(StoreFailedError, match="next segment"):
@@ -283,9 +283,9 @@ def test_a_first_segment_that_cannot_be_put_in_place_is_unavailable(tmp_path: Pa
     folder = tmp_path / "log"
     disk = remove_draft(folder)
     with pytest.raises(UnavailableError, match="No such file"):
-        open_log(folder, vfs=disk.vfs)
+        open_log(folder, disk=disk)
     disk.heal()
-    asyncio.run(open_log(folder, vfs=disk.vfs).close())
+    asyncio.run(open_log(folder, disk=disk).close())
 
 
 async def maintained(log: Log) -> asyncio.Task[None]:
@@ -295,7 +295,7 @@ async def maintained(log: Log) -> asyncio.Task[None]:
 
 async def test_a_full_disk_does_not_end_the_upkeep(tmp_path: Path) -> None:
     """There may be room later; the WAL waits."""
-    disk = Disk()
+    disk = SimulatedDisk()
     refused: list[str] = []
 
     def refuse(name: str) -> None:
@@ -303,7 +303,7 @@ async def test_a_full_disk_does_not_end_the_upkeep(tmp_path: Path) -> None:
             refused.append(name)
             raise apsw.FullError("as asked for")
 
-    async with opened(tmp_path / "log", vfs=disk.vfs, limits=LIMITS) as log:
+    async with opened(tmp_path / "log", disk=disk, limits=LIMITS) as log:
         upkeep = await maintained(log)
         disk.at_step = refuse
         entries = await fill(log, [5])
@@ -323,13 +323,13 @@ async def test_a_full_disk_does_not_end_the_upkeep(tmp_path: Path) -> None:
 
 async def test_a_failing_disk_ends_the_upkeep_and_loses_nothing(tmp_path: Path) -> None:
     """Whoever owns the task learns of it; the WAL keeps everything."""
-    disk = Disk()
+    disk = SimulatedDisk()
 
     def refuse(name: str) -> None:
         if name.endswith(".db"):
             raise apsw.IOError("as asked for")
 
-    log = open_log(tmp_path / "log", vfs=disk.vfs, limits=LIMITS)
+    log = open_log(tmp_path / "log", disk=disk, limits=LIMITS)
     upkeep = await maintained(log)
     disk.at_step = refuse
     entries = await fill(log, [5])

@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from typing_extensions import override
 
 from coldseal.core.log.merkle import MerkleTree, leaf_hash
+from coldseal.demo.disk import SimulatedDisk, put
 from coldseal.errors import UnavailableError
 from coldseal.gateway.store.log import Group, Limits, StoreFailedError
-from tests.gateway.store.disk import Disk, put
 from tests.gateway.store.logs import NOW_MS, group, note, open_log, verify_chained
 
 LIMITS = Limits(reserve_mb=0, wal_mb=0, state_entries=20)
@@ -38,7 +38,7 @@ class LogMachine(RuleBasedStateMachine):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="machine"))
         self.runner = asyncio.Runner()
-        self.disk = Disk()
+        self.disk = SimulatedDisk()
         self.lives = 0
         self.folder = self.root / "0"
         self.entries: list[bytes] = []
@@ -53,7 +53,7 @@ class LogMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         """Open the log as it is; its state must lead to the same chain."""
-        self.log = open_log(self.folder, vfs=self.disk.vfs, limits=LIMITS)
+        self.log = open_log(self.folder, disk=self.disk, limits=LIMITS)
 
     def take(self, made: Group) -> None:
         """Note a group as durable; what failed in its place is gone."""
@@ -194,7 +194,7 @@ class LogMachine(RuleBasedStateMachine):
         self.runner.run(self.log.close())
         shutil.rmtree(self.folder)
         self.lives += 1
-        self.disk = Disk()
+        self.disk = SimulatedDisk()
         self.folder = put(files, self.root / str(self.lives))
         self.open()
         behind = list(self.log.reader.read_from(len(self.entries)))

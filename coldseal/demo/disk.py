@@ -1,4 +1,4 @@
-"""A disk for tests: remembers what was synced, and fails or loses power at any step asked for.
+"""A disk that remembers what was synced, and fails or loses power at any step asked for.
 
 Sits below the encryption. Everything goes to real files too; `survivors` gives what a power cut
 would leave of them: all that was synced, and any part of the rest, torn at sector boundaries.
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 from typing_extensions import override
+
+from coldseal.gateway.store.disk import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,14 +35,14 @@ class _Write(NamedTuple):
 class _Content:
     """What is known of one file."""
 
-    def __init__(self, synced: bytes) -> None:
+    def __init__(self, durable: bytes) -> None:
         """Begin with what is on disk."""
-        self.synced = synced
+        self.durable = durable
         self.pending: list[_Write] = []
 
     def after(self, kept: Callable[[], bool]) -> bytes:
         """Give the file after a power cut that kept some of the pending sectors."""
-        found = bytearray(self.synced)
+        found = bytearray(self.durable)
         for at, data in self.pending:
             if data is None:
                 del found[at if kept() else len(found) :]
@@ -53,11 +55,11 @@ class _Content:
         return bytes(found)
 
 
-class Disk(apsw.VFS):
-    """The file layer to be given to `Log.open` as `vfs`.
+class SimulatedDisk(Disk):
+    """A disk to be given to `Log.open`.
 
     Attributes:
-        vfs: its name.
+        vfs: name of its file layer.
         steps: writes, cuts and syncs so far.
         at_step: called with the file's name before each of them; what it raises, the step raises.
         at_close: called with the name of each file that was closed.
@@ -65,12 +67,12 @@ class Disk(apsw.VFS):
 
     def __init__(self) -> None:
         """Register it."""
-        self._name = f"disk{next(_NUMBERS)}"
-        self.vfs = f"multipleciphers-{self._name}"
+        name = f"disk{next(_NUMBERS)}"
+        self.vfs = f"multipleciphers-{name}"
         self.steps = 0
         self.contents: dict[int, _Content] = {}
         self.heal()
-        super().__init__(self._name, "unix")
+        self._layer = _Layer(self, name)
 
     def heal(self) -> None:
         """Work as a disk should."""
@@ -87,11 +89,6 @@ class Disk(apsw.VFS):
 
         self.at_step = refuse
 
-    @override
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> _File:
-        """Open a file; what is in it is on disk already."""
-        return _File(self, name, flags)
-
     def step(self, name: str) -> None:
         """Count a step, which may be one that shall fail."""
         self.steps += 1
@@ -105,7 +102,7 @@ class Disk(apsw.VFS):
             chance: that a sector which is not synced is kept.
             seed: for the choice.
         """
-        choice = random.Random(seed)  # the same seed must choose the same
+        choice = random.Random(seed)  # noqa: S311 -- the same seed must choose the same
         found: dict[str, bytes] = {}
         for path in folder.iterdir():
             if not path.name.endswith("-shm"):
@@ -116,10 +113,24 @@ class Disk(apsw.VFS):
         return found
 
 
+class _Layer(apsw.VFS):
+    """The file layer below the encryption."""
+
+    def __init__(self, disk: SimulatedDisk, name: str) -> None:
+        """Register it."""
+        self._disk = disk
+        super().__init__(name, "unix")
+
+    @override
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> _File:
+        """Open a file; what is in it is on disk already."""
+        return _File(self._disk, name, flags)
+
+
 class _File(apsw.VFSFile):
     """A file whose writes are remembered until they are synced."""
 
-    def __init__(self, disk: Disk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
+    def __init__(self, disk: SimulatedDisk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
         """Open it."""
         self._disk = disk
         self._path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name or "")
@@ -148,7 +159,7 @@ class _File(apsw.VFSFile):
     def xSync(self, flags: int) -> None:
         """From now on nothing written before can be lost."""
         self._disk.step(self._path.name)
-        self._content.synced = self._content.after(lambda: True)
+        self._content.durable = self._content.after(lambda: True)
         self._content.pending.clear()
 
     @override
