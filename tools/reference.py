@@ -20,6 +20,7 @@ from msgspec import inspect as kinds
 
 from coldseal.cli.main import NOUNS
 from coldseal.gateway import config as gateway_config
+from coldseal.gateway import tables as gateway_tables
 from coldseal.observe import events, metrics
 from coldseal.service import config as service_config
 
@@ -70,7 +71,7 @@ def configuration() -> str:
         _CONFIGURATION,
     ]
     for name, module, root in (
-        ("gateway.toml", gateway_config, gateway_config.GatewayConfig),
+        ("gateway.toml", gateway_tables, gateway_config.GatewayConfig),
         ("service.toml", service_config, service_config.ServiceConfig),
     ):
         parts.append(f"## `{name}`\n")

@@ -44,7 +44,7 @@ def init(
     """
     from coldseal.cli.setup import Holder, check, new_folder, quote, write_new
     from coldseal.cli.templates import GATEWAY
-    from coldseal.gateway.config import Name, Origin
+    from coldseal.gateway.tables import Name, Origin
 
     origin, name, receipt = _begin(origin, after)
     check("--origin", origin, Origin)

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
     from coldseal.core.log.checkpoint import VerifierKey
     from coldseal.gateway.clock import Clock
-    from coldseal.gateway.config import Keys as Uris
     from coldseal.gateway.store.journal import Journal
     from coldseal.gateway.store.log import Log as EntryLog
+    from coldseal.gateway.tables import Keys as Uris
     from coldseal.signing.keys import PrivateKey
 
     Step = Callable[[Callable[[], bytes]], Awaitable[None]]

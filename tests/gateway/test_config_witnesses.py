@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from coldseal.errors import OperatorError
-from coldseal.gateway.config import FurtherWitness, GatewayConfig, load_gateway
+from coldseal.gateway.config import GatewayConfig, load_gateway
+from coldseal.gateway.tables import FurtherWitness
 
 UPLINK = """
 [gateway]

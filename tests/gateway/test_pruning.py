@@ -19,12 +19,13 @@ from coldseal.core.log.checkpoint import add_signature, parse_note
 from coldseal.core.log.record import parse_entry
 from coldseal.errors import OperatorError, TrustError, UnavailableError
 from coldseal.gateway import pruning
-from coldseal.gateway.config import FurtherWitness, load_gateway
+from coldseal.gateway.config import load_gateway
 from coldseal.gateway.control import ask
 from coldseal.gateway.holds import holds_of
 from coldseal.gateway.records import leaf_to_correct, open_reader, seal_record
 from coldseal.gateway.store.pruned import PrunedError, list_drafts
 from coldseal.gateway.store.reader import LogReader
+from coldseal.gateway.tables import FurtherWitness
 from coldseal.gateway.uplink.cosignatures import StoredCosignature
 from coldseal.gateway.uplink.receipts import Receipts, StoredReceipt, UplinkStatus
 from coldseal.gateway.writer import LOG_FOLDER, Run

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
     from coldseal.core.topics import Policy
     from coldseal.gateway.clock import Clock, Stamp
-    from coldseal.gateway.config import Mqtt
     from coldseal.gateway.sources.handover import Intake
     from coldseal.gateway.sources.sessions import SessionStore
+    from coldseal.gateway.tables import Mqtt
     from coldseal.mqtt.connection import Connection
     from coldseal.observe.metrics import GatewayMetrics
     from coldseal.settings import Address

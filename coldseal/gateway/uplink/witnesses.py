@@ -35,9 +35,10 @@ from coldseal.core.log.delivery.sender import RetryPolicy
 from coldseal.core.log.merkle import consistency_proof
 from coldseal.core.log.witness import encode_request
 from coldseal.errors import InputError, OperatorError, UnavailableError
-from coldseal.gateway.config import FurtherWitness, GatewayConfig
-from coldseal.gateway.config import Uplink as UplinkSettings
+from coldseal.gateway.config import GatewayConfig
 from coldseal.gateway.store.reader import LogReader
+from coldseal.gateway.tables import FurtherWitness
+from coldseal.gateway.tables import Uplink as UplinkSettings
 from coldseal.gateway.uplink.cosignatures import StoredCosignature, UplinkEvidence, WitnessStatus
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.rounds import Rounds

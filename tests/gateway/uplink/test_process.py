@@ -14,7 +14,7 @@ import pytest
 
 from coldseal.core.log.checkpoint import parse_note
 from coldseal.errors import OperatorError, UnavailableError
-from coldseal.gateway.config import FurtherWitness, Uplink
+from coldseal.gateway.tables import FurtherWitness, Uplink
 from coldseal.gateway.uplink import process as module
 from coldseal.gateway.uplink import witnesses
 from coldseal.gateway.uplink.receipts import Receipts

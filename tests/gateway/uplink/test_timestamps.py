@@ -16,12 +16,12 @@ from coldseal.core.log.delivery.sender import RetryPolicy
 from coldseal.core.log.record import Chain
 from coldseal.core.log.timestamp import parse_roots, verify_timestamp
 from coldseal.errors import OperatorError, UnavailableError
-from coldseal.gateway.config import Timestamp as Settings
 from coldseal.gateway.store.log import Group
 from coldseal.gateway.store.log import Log as Store
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.store.segments import segment_path
 from coldseal.gateway.store.space import Limits
+from coldseal.gateway.tables import Timestamp as Settings
 from coldseal.gateway.uplink.authority import AuthorityChannel
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.timestamps import Stamping, load_roots, stamp_segments
