@@ -73,15 +73,19 @@ docs: $(DEV) ## make reference pages and index, then check every document
 bench: $(DEV) ## measure, as ratios within one run
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: $(DEV) ## measure gateways of others beside coldseal, with the same faults
+	@$(BIN)/python -m tools.system_parts peers
+	$(BIN)/python -m bench.peers $(ARGS)
+
 soak: $(DEV) ## run the long campaigns: crashes and faults
-	COLDSEAL_KILLS=200 $(BIN)/python -m pytest tests/campaigns --timeout=7200 $(ARGS)
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak --timeout=7200 $(ARGS)
 
 pins: ## compile the requirement files anew (needs uv)
 	tools/pins
 
 clean: ## remove everything that make made
-	rm -rf .venv .venv-other .venv-strangers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-other .venv-strangers .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf build dist htmlcov .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

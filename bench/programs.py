@@ -47,14 +47,14 @@ class Program:
         page = os.sysconf("SC_PAGE_SIZE")
         found = [
             int(Path(f"/proc/{member}/statm").read_text().split()[1]) * page / 1e6
-            for member in self._members()
+            for member in self.members()
         ]
         return sorted(found, reverse=True)
 
     def shared_out_mb(self) -> float:
         """Memory of the whole group with each shared page counted once (PSS), in MB."""
         total = 0
-        for member in self._members():
+        for member in self.members():
             total += int(
                 re.findall(r"^Pss:\s+(\d+)", Path(f"/proc/{member}/smaps_rollup").read_text(), re.MULTILINE)[
                     0
@@ -65,11 +65,11 @@ class Program:
     def cpu_s(self) -> float:
         """Processor time of the group's living processes so far."""
         ticks = 0
-        for member in self._members():
+        for member in self.members():
             ticks += sum(int(number) for number in _stat(member)[11:13])
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def _members(self) -> list[int]:
+    def members(self) -> list[int]:
         """Processes of its group."""
         found = []
         for entry in Path("/proc").iterdir():

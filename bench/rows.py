@@ -15,8 +15,9 @@ from functools import cached_property
 from pathlib import Path
 
 from bench import sites, yardsticks
+from bench.capacity import capacity
 from bench.loading import Credentials, load
-from bench.peers import baseline_per_second, mosquitto
+from bench.peers.brokers import baseline_per_second, mosquitto
 from bench.programs import MeasurementError, size_on_disk, wait_until
 from bench.report import Row
 from bench.sites import Gateway, Service, make_gateway, make_service, run_gateway
@@ -388,6 +389,7 @@ ROWS: dict[str, Measure] = {
     "drain": drain,
     "million": million,
     "disk": disk,
+    "capacity": capacity,
     "memory": memory,
     "slow-fsync": slow_fsync,
     "baseline": baseline,

@@ -22,6 +22,7 @@ from rich.console import Console
 from bench.browser import ROWS as BROWSER
 from bench.evidence import ROWS as EVIDENCE
 from bench.programs import MeasurementError
+from bench.recovery import ROWS as RECOVERY
 from bench.report import Row, Run, render_table, write
 from bench.rows import ROWS as PROGRAMS
 from bench.rows import Bench, Measure
@@ -29,7 +30,7 @@ from coldseal import __version__
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
-ROWS = {**PROGRAMS, **EVIDENCE, **BROWSER}
+ROWS = {**PROGRAMS, **EVIDENCE, **BROWSER, **RECOVERY}
 
 app = cyclopts.App(name="bench", help=__doc__)
 
@@ -60,7 +61,7 @@ def bench(*, only: list[str] | None = None, quick: bool = False, folder: Path | 
     Console().print(render_table(measured))
     if not only and not quick:
         run = Run(
-            _machine(), platform.python_version(), f"coldseal {__version__}", is_quick=quick, rows=measured
+            machine(), platform.python_version(), f"coldseal {__version__}", is_quick=quick, rows=measured
         )
         write(run, PAGE, PAGE.with_suffix(".json"))
     return 1 if any(row.is_met is False for row in measured) else 0
@@ -88,7 +89,7 @@ def _attempt(found: Bench, name: str, measure: Measure, say: Callable[[str], Non
         yield Row(key=name, figure=f"{name} (stopped here)", value=None, unit="", goal=0, note=note)
 
 
-def _machine() -> str:
+def machine() -> str:
     """Name the processor, the cores that may be used, and the system."""
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     name = found[1] if found else platform.machine()

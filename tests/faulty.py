@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+
 
 class Fault(Enum):
     """What the network does."""
@@ -52,6 +54,8 @@ class Proxy:
     hits: int = 0
     port: int = 0
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Proxy]:
@@ -62,12 +66,20 @@ class Proxy:
             yield self
         finally:
             server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             await server.wait_closed()
 
     def heal(self) -> None:
         """Behave from now on."""
         self.fault = Fault.NONE
         self.released.set()
+
+    def cut(self) -> None:
+        """Cut what is open, so that everybody must connect anew."""
+        for writer in self._open:
+            writer.transport.abort()
 
     def hit(self) -> None:
         """Note that the fault has struck; a single one ends with that."""
@@ -77,6 +89,13 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Join one connection with one to the service."""
+        task = asyncio.ensure_future(self._join(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait([task])
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Do so until either side ends."""
         if self.fault is Fault.REFUSE:
             self.hit()
             writer.transport.abort()
@@ -89,12 +108,14 @@ class Proxy:
             writer.transport.abort()
             return
         sent = bytearray()
+        self._open.add(writer)
         ways = (self._request(reader, writer, back, sent), self._answer(there, back, writer))
         try:
             await asyncio.gather(*ways)
         except (OSError, ssl.SSLError):
             pass
         finally:
+            self._open.discard(writer)
             writer.transport.abort()
             back.transport.abort()
         if self.fault is Fault.DOUBLE_REQUEST and sent:
@@ -137,6 +158,8 @@ class Proxy:
         del back
         while part := await there.read(65_536):
             match self.fault:
+                case _ if part == GO_ON:  # no answer yet
+                    pass
                 case Fault.CUT_ANSWER:
                     self.hit()
                     raise ConnectionAbortedError

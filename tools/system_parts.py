@@ -51,6 +51,7 @@ PARTS: Mapping[str, Sequence[Part]] = {
         _program("mosquitto_pub", "mosquitto-clients", "an MQTT client that nobody here wrote"),
         _program("openssl", "openssl", "checks an entry's signature without our code"),
         _program("chromium", "chromium", "opens the verifier page as an inspector does"),
+        _program("zstd", "zstd", "opens an archive without our code"),
         _program("go", "golang-go", "builds a verifier that nobody here wrote"),
         Part(
             "golang.org/x/mod/sumdb",
@@ -58,6 +59,10 @@ PARTS: Mapping[str, Sequence[Part]] = {
             "golang-golang-x-mod-dev",
             Path("/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go").is_file,
         ),
+    ),
+    "peers": (
+        _program("mosquitto", "mosquitto", "is measured beside coldseal, and stands before other peers"),
+        _program("strace", "strace", "counts the calls that make data durable"),
     ),
 }
 

@@ -29,14 +29,19 @@ class BundleArchive:
         origin: the log that it says it is of.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, packed: Path | None = None) -> None:
         """Open it and read what it says of itself.
+
+        Args:
+            path: the bundle.
+            packed: the compressed file that it was unpacked from: the archive is that one.
 
         Raises:
             OperatorError: it cannot be read.
             DamagedBundleError: it is no bundle, or not whole.
         """
-        self.name, self.sha256 = path.name, encode_base64(hash_file(path)[0])
+        kept = packed or path
+        self.name, self.sha256 = kept.name, encode_base64(hash_file(kept)[0])
         self._bundle = open_bundle(path)
         self.origin = self._bundle.policy.origin
 

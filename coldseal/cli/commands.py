@@ -2,7 +2,8 @@
 
 Both read the same signatures and docstrings and accept the same arguments; cyclopts gives the finer
 help. A verb marked as `program` is always read by argparse: its process lives for months and should not
-keep 2.5 MB of a parser. A wrong usage becomes an OperatorError. Knows no noun by name.
+keep 2.5 MB of a parser, or a tenth of a second counts in it. A wrong usage becomes an OperatorError. Knows
+no noun by name.
 """
 
 import argparse
@@ -20,7 +21,7 @@ _PROGRAMS: typing.Final[set[Command]] = set()
 
 
 def program(command: Command) -> Command:
-    """Mark a verb that runs until it is stopped."""
+    """Mark a verb that runs until it is stopped, or whose time from start to end is measured."""
     _PROGRAMS.add(command)
     return command
 

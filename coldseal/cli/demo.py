@@ -1,4 +1,4 @@
-"""`coldseal demo`: the main job, live, with faults, and a verdict; or attacks, and who notices them.
+"""`coldseal demo`: the main job, live, with faults, and a verdict; or attacks; or simulated worlds.
 
 Exit code 0 when the promise held, or every attack was caught, and 1 when not. Nothing is left behind but
 with `--keep`.
@@ -32,6 +32,7 @@ def demo(
     sensors: int = 24,
     keep: Path | None = None,
     attack: str = "",
+    world: str = "",
     plain: bool = False,
     as_json: bool = False,
 ) -> int:
@@ -42,6 +43,7 @@ def demo(
         sensors: how many.
         keep: folder that keeps everything, with the evidence bundle demo.coldseal; must be new or empty.
         attack: instead of all that, play this attack, or all; a name that there is not shows the names.
+        world: instead of all that, simulate this seed, or these, as 1-300, on every processor core.
         plain: plain lines instead of the live board, as without a terminal.
         as_json: answer with one JSON object, and show nothing before.
     """
@@ -49,6 +51,8 @@ def demo(
         raise OperatorError(f"--seconds is {seconds:g}", f"Give at least {_LEAST_S:g}")
     if not 1 <= sensors <= _MOST_SENSORS:
         raise OperatorError(f"--sensors is {sensors}", f"Give 1 to {_MOST_SENSORS}")
+    if world:
+        return _world(world, as_json=as_json)
     if attack:
         return _attack(attack, keep, as_json=as_json)
     folder = _work_folder(keep)
@@ -134,6 +138,23 @@ def _attack(name: str, keep: Path | None, *, as_json: bool) -> int:
     finally:
         if not is_kept:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _world(text: str, *, as_json: bool) -> int:
+    """Play simulated worlds; of a single one, show all that happened."""
+    from coldseal.demo.world.campaign import parse_seeds, play_seeds, quiet, summarise
+
+    seeds = parse_seeds(text)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is in memory must not be left there
+    quiet()
+    score = play_seeds(seeds, (lambda _line: None) if as_json else print_lines, workers=0)
+    if as_json:
+        broken = [{"seed": found.seed, "broken": found.broken} for found in score.broken]
+        counts = dict(sorted(score.counts.items()))
+        print_json({"good": not broken, "runs": score.runs, "broken": broken, "counts": counts})
+    else:
+        print_lines(summarise(score))
+    return 1 if score.broken else 0
 
 
 def _described(found: "Outcome") -> dict[str, object]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from coldseal.cli.commands import program
 from coldseal.cli.export import export, prove
 from coldseal.cli.output import print_lines
 from coldseal.cli.page import page
@@ -18,13 +20,16 @@ from coldseal.cli.tiles import tiles
 from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import parse_vkey
 from coldseal.core.log.record import parse_entry
-from coldseal.core.log.timestamp import parse_roots
 from coldseal.errors import InputError, OperatorError
+from coldseal.evidence.compression import unpacked
 from coldseal.evidence.policies import read_policy
 from coldseal.evidence.reader import MAX_ENTRIES, Archive, open_bundle
 from coldseal.evidence.succession import verify_chain
 from coldseal.evidence.verification import Question
 from coldseal.evidence.work import cut
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 GOOD, AGAINST = 0, 1
 
@@ -32,6 +37,7 @@ _SHOWN = 5
 """Runs that are named where an entry is in none."""
 
 
+@program
 def verify(
     bundle: Path,
     *,
@@ -46,7 +52,7 @@ def verify(
     """Verify an evidence bundle and print the verdict.
 
     Args:
-        bundle: the bundle's file.
+        bundle: the bundle's file; also as an archive has it, compressed (.zst).
         policy: a JSON file with the keys to trust, such as a gateway's admission.json; without it the keys
             in the bundle are used, and the verdict says so.
         after: bundle of the log that this one continues; given again, that of the one before, and so on. The
@@ -67,7 +73,7 @@ def verify(
         Question(
             policy=None if policy is None else read_policy(policy),
             witnesses=tuple(map(parse_vkey, witness or ())),
-            roots=() if timestamp_ca is None else parse_roots(_read(timestamp_ca)),
+            roots=() if timestamp_ca is None else _roots(timestamp_ca),
             is_signature_checked=not checkpoints_only,
             workers=workers,
             progress=_progress,
@@ -86,21 +92,34 @@ def show(bundle: Path, *, seq: int | None = None, json: bool = False) -> int:
         seq: print this entry alone, whole.
         json: print the entries as they were sealed, one a line.
     """
-    found = open_bundle(bundle)
+    with unpacked(bundle) as plain:
+        return _show(bundle, plain, seq, as_json=json)
+
+
+def _show(bundle: Path, plain: Path, seq: int | None, *, as_json: bool) -> int:
+    """Print what was asked for of an unpacked bundle."""
+    found = open_bundle(plain)
     runs = found.layout.runs
     if seq is not None and not any(first <= seq < end for first, end in runs):
         held = ", ".join(f"{first} to {end - 1}" for first, end in runs[:_SHOWN]) + (
             " …" if len(runs) > _SHOWN else ""
         )
         raise OperatorError(f"{bundle} has no entry {seq}", f"It holds the entries {held}")
-    with closing(Archive(bundle)) as archive:
+    with closing(Archive(plain)) as archive:
         for file in found.files:
             pieces, _ = cut(file, archive.read(file.name, MAX_ENTRIES, found.sums[file.name]))
             for (first, _), entries in pieces:
                 for place, raw in enumerate(entries, first):
                     if seq is None or seq == place:
-                        print_lines(raw.decode() if json or seq is not None else _line(raw))
+                        print_lines(raw.decode() if as_json or seq is not None else _line(raw))
     return GOOD
+
+
+def _roots(path: Path) -> tuple[Certificate, ...]:
+    """Read the roots of timestamp authorities."""
+    from coldseal.core.log.timestamp import parse_roots
+
+    return parse_roots(_read(path))
 
 
 def _read(path: Path) -> bytes:

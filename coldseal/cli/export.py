@@ -76,7 +76,7 @@ def export(
     if is_gateway(config):
         _fix(config)
     with closing(open_source(config, origin)) as source:
-        contents, left = _contents(source, wish, is_tail=tail)
+        contents, left = gather(source, wish, is_tail=tail)
         try:
             with writing(output, contents) as digest:
                 seq = _record(config, contents, digest, who, why)
@@ -159,8 +159,12 @@ def _wish(sensors: list[str], devices: list[str], shipment: str, assignments: Pa
     return read_shipment(assignments, shipment)
 
 
-def _contents(source: Source, wish: Wish, *, is_tail: bool) -> tuple[Contents, int]:
-    """Choose entries and put everything together; gives it, and how many entries had to be left out."""
+def gather(source: Source, wish: Wish, *, is_tail: bool) -> tuple[Contents, int]:
+    """Choose entries and put everything together; gives it, and how many entries had to be left out.
+
+    Raises:
+        OperatorError: there are none, or none with a receipt.
+    """
     runs = choose(source, wish)
     notes = list(source.notes())
     anchor = _anchor(source, notes, runs[-1][1] if runs else 0, is_tail=is_tail)
@@ -219,13 +223,17 @@ def _record(config: Path, contents: Contents, digest: bytes, who: str, why: str)
     import pwd
 
     from coldseal.gateway.config import load_gateway
+    from coldseal.gateway.continued import LAST
     from coldseal.gateway.records import seal_record
 
+    settings = load_gateway(config)
+    if (settings.gateway.data / LAST).exists():  # another log goes on: nothing is sealed onto this one
+        return None
     runs, selection = contents.layout.runs, dict(contents.selection)
     if len(str(selection)) > MAX_SELECTION:
         selection = {name: value for name, value in selection.items() if name not in {"sensors", "devices"}}
     sealed = seal_record(
-        load_gateway(config),
+        settings,
         "export",
         {
             "bundle": encode_base64(digest),

@@ -2,11 +2,12 @@
 
 `init` writes every file or refuses before it writes any key. `run` is the program itself; `status`
 asks a running one over loopback. `correct` and `import` put on record what people state;
-`prune` and `hold` say what may go and what must stay.
+`prune` and `hold` say what may go and what must stay; `archive` keeps what has ended elsewhere.
 """
 
 from pathlib import Path
 
+from coldseal.cli.archives import archive
 from coldseal.cli.commands import program
 from coldseal.cli.output import print_facts, print_json, print_lines
 from coldseal.cli.prune import hold, prune
@@ -147,4 +148,4 @@ def status(config: Path, /, *, set_: list[str] | None = None, as_json: bool = Fa
     return show_status("gateway", load_gateway(config, set_ or ()).http.listen, as_json=as_json)
 
 
-COMMANDS = (init, run, status, correct, import_, prune, hold)
+COMMANDS = (init, run, status, correct, import_, prune, hold, archive)

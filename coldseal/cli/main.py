@@ -30,7 +30,9 @@ NOUNS: Final = {
     "demo": Noun("run a service, a gateway and simulated sensors here, with faults", "gateway,service"),
     "gateway": Noun("set up, run and look at a gateway", "gateway"),
     "service": Noun("set up, run and look at the ingestion service", "service"),
+    "drill": Noun("play faults on a running gateway and put on record what came of it", "gateway"),
     "evidence": Noun("export, verify and show evidence bundles", "gateway"),
+    "recover": Noun("bring a damaged, lost or rolled-back log up again", "gateway"),
     "identity": Noun("make and show certificates and passwords", "gateway"),
 }
 

@@ -39,6 +39,7 @@ def prune(
         as_json: answer with one JSON object.
     """
     from coldseal.cli.archive import BundleArchive
+    from coldseal.evidence.compression import unpacked
     from coldseal.gateway.clock import Clock, render_time
     from coldseal.gateway.config import load_gateway
     from coldseal.gateway.pruning import prune as prune_now
@@ -52,7 +53,9 @@ def prune(
     until = None
     if keep_days is not None:
         until = render_time(Clock().now().t_ms - keep_days * DAY_MS)
-    done = prune_now(settings, BundleArchive(archive), who=who, why=why, before=before, until=until)
+    with unpacked(archive) as plain:
+        found = BundleArchive(plain, packed=archive)
+        done = prune_now(settings, found, who=who, why=why, before=before, until=until)
     if as_json:
         print_json(done)
     else:

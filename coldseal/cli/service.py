@@ -8,6 +8,7 @@ import hashlib
 from contextlib import closing
 from pathlib import Path
 
+from coldseal.cli.bulk import bulk
 from coldseal.cli.commands import program
 from coldseal.cli.output import print_facts, print_json, print_lines
 from coldseal.errors import OperatorError
@@ -162,4 +163,4 @@ def receipt(config: Path, origin: str, *, output: Path | None = None) -> int:
     return 0
 
 
-COMMANDS = (init, admit, run, status, receipt)
+COMMANDS = (init, admit, run, status, receipt, bulk)

@@ -33,12 +33,18 @@ def show_status(program: str, listen: Address | None, *, as_json: bool) -> int:
     ready = _ask(program, listen, READY)
     found = _ask(program, listen, "/status")
     if as_json:
-        print_json({"ok": ready["ok"], "reasons": ready["reasons"], **found})
+        print_json({"ok": ready["ok"], "reasons": ready["reasons"], **_notes(ready), **found})
     else:
         print_facts(dict(_render(key, value) for key, value in found.items()))
         verdict = "well" if ready["ok"] else "NOT WELL"
-        print_lines("", f"The {program} is {verdict}.", *(f"  {reason}" for reason in ready["reasons"]))
+        why = [*ready["reasons"], *ready.get("notes", ())]
+        print_lines("", f"The {program} is {verdict}.", *(f"  {each}" for each in why))
     return 0 if ready["ok"] else 1
+
+
+def _notes(ready: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the notes, where there are any."""
+    return {"notes": ready["notes"]} if "notes" in ready else {}
 
 
 def _ask(program: str, listen: Address, path: str) -> dict[str, Any]:
@@ -95,9 +101,12 @@ _KNOWN: Final[dict[str, tuple[str, Render]]] = {
     "witnesses": ("further witnesses", _witnesses),
     "store_bytes": ("store", render_bytes),
     "store_limit_bytes": ("store limit", render_bytes),
+    "store_days_left": ("room for", "{} days at the recent rate".format),
+    "memory_bytes": ("memory", render_bytes),
     "sensors": ("sensors heard", str),
     "silent": ("silent sensors", _silent),
     "certificate_days": ("certificate lives", "{} days".format),
+    "uplink_certificate_days": ("uplink's certificate lives", "{} days".format),
     "uptime_s": ("running for", render_span),
     "logs": ("admitted logs", str),
     "witnessed_logs": ("logs only witnessed", str),

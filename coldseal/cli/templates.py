@@ -62,6 +62,13 @@ witness = {witness}
 # [witness]
 # quorum = 2
 
+# Ended segments, as verified bundles on another disk; and how long they stay here then:
+# [archive]
+# directory = "/media/archive/GATEWAY"
+# [[retention]]
+# name = "rest"
+# days = 90
+
 [http]
 # /healthz /readyz /metrics /status, for this machine only.
 listen = "127.0.0.1:9464"
@@ -91,6 +98,10 @@ key = "file:witness.pem"
 [store]
 key = "file:store.key"
 limit_mb = 65536
+
+# Closed ranges of every log as tables with signed manifests; `coldseal service bulk run` writes them:
+# [bulk]
+# url = "file:///srv/coldseal/bulk"
 
 [http]
 # /healthz /readyz /metrics /status, for this machine only.

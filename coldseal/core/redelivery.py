@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from coldseal.core.log.record import Entry
 
@@ -106,10 +106,14 @@ class Redelivery:
 
     def replay(self, entry: Entry) -> None:
         """Learn what one entry of the log tells about its sender's messages."""
-        device, digest = entry.src.get("dev"), entry.src.get("sha256")
+        self.learn(entry.src)
+
+    def learn(self, src: Mapping[str, object]) -> None:
+        """Learn the same from the entry's ``src`` alone."""
+        device, digest = src.get("dev"), src.get("sha256")
         if not isinstance(device, str) or not isinstance(digest, str):
             return  # an entry of the log's own
-        seq, packet_id, boot = entry.src.get("seq"), entry.src.get("pid"), entry.src.get("boot", "")
+        seq, packet_id, boot = src.get("seq"), src.get("pid"), src.get("boot", "")
         if isinstance(seq, int) and isinstance(boot, str):
             self.take(device, self.key(digest), (boot, seq))
         elif isinstance(packet_id, int):

@@ -6,6 +6,7 @@ caught here: the programs and the verifier are to do that. Never for a log that 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import zipfile
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +19,15 @@ from typing import Final
 from aiohttp import web
 
 from coldseal.core.log import canonical
-from coldseal.core.log.checkpoint import Checkpoint, Note, checkpoint_note, parse_checkpoint_text, parse_note
+from coldseal.core.log.checkpoint import (
+    Checkpoint,
+    Note,
+    checkpoint_note,
+    parse_checkpoint_text,
+    parse_note,
+    parse_vkey,
+)
+from coldseal.core.log.delivery.sender import Terms, begin
 from coldseal.core.log.delivery.wire import ANSWER_TYPE, Receipt, encode_receipt, parse_batch
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import Chain, Entry, frame, parse_entry, parse_frames
@@ -28,8 +37,10 @@ from coldseal.gateway.store.database import fetch, open_database
 from coldseal.gateway.store.log import Group, Limits, Log
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.store.segments import segment_path
+from coldseal.gateway.uplink.batches import Batches
+from coldseal.gateway.uplink.https import Channel
 from coldseal.gateway.writer import LOG_FOLDER, open_keys
-from coldseal.identity.contexts import server_context
+from coldseal.identity.contexts import client_context, server_context
 from coldseal.service.config import load_service
 from coldseal.signing.keys import open_ed25519
 from coldseal.signing.secrets import read_symmetric_key
@@ -37,6 +48,8 @@ from coldseal.signing.secrets import read_symmetric_key
 MANIFEST: Final = "manifest.json"
 TABLE: Final = "readings.csv"
 VALUE: Final = b'"v":"'
+MANY: Final = 65_536
+TIMEOUT_S: Final = 10.0
 _SETTINGS: Final = frozenset({"genesis", "key", "config"})
 _HERE: Final = Path()  # paths in a configuration are absolute once it is loaded
 _TRIGGERS: Final = tuple(
@@ -115,6 +128,20 @@ async def rewrite(loot: Loot) -> int:
         path.unlink()
     await _commit(loot, sealed, chain)
     return changed
+
+
+async def deliver(loot: Loot, port: int) -> None:
+    """Send the whole log to the service, by the gateway's certificate, whatever the service had of it."""
+    uplink = loot.config.uplink
+    if uplink.certificate is None or uplink.key is None or uplink.ca is None:
+        raise LookupError("the gateway has no uplink")
+    context = client_context(uplink.certificate, uplink.key, uplink.ca)
+    terms = Terms(parse_vkey(uplink.witness), batch_entries=MANY)
+    with closing(LogReader(loot.folder, loot.store_key)) as reader:
+        batch = Batches(reader, terms).next(begin(0))
+    if batch is not None:
+        async with Channel(f"https://localhost:{port}", context, timeout_s=TIMEOUT_S) as channel:
+            await channel.post(batch.body, asyncio.Event())
 
 
 async def append_stepped(loot: Loot, hours: int) -> int:

@@ -21,13 +21,10 @@ from rich.table import Table
 from rich.text import Text
 
 from coldseal.demo import adversary, gauges
-from coldseal.demo.device import Post
-from coldseal.demo.fleet import Fleet, open_context
 from coldseal.demo.gauges import read_gauges, whole
 from coldseal.demo.programs import Program, prepare, run_command
-from coldseal.demo.site import SITE, Site, prepare_site
+from coldseal.demo.site import Site, make_fleet, prepare_site
 from coldseal.errors import OperatorError, UnavailableError
-from coldseal.gateway.clock import Clock
 from coldseal.gateway.config import load_gateway
 
 GATEWAY, SERVICE, VERIFIER = "gateway's start", "service", "evidence verify"
@@ -156,7 +153,7 @@ async def flip(scene: Scene) -> str:
 
 
 async def cut_tail(scene: Scene) -> str:
-    """Cut the end off the store; the gateway must not start."""
+    """Cut the end off the store; the gateway must say so before it goes on."""
     adversary.cut_tail(adversary.take(scene.site.gateway_config))
     async with scene.site.gateway(scene.site.service_port) as gateway:
         found = await _said(gateway, "store.damaged")
@@ -164,12 +161,15 @@ async def cut_tail(scene: Scene) -> str:
 
 
 async def old_image(scene: Scene) -> str:
-    """Go on for a while, then put the gateway's whole disk back to what it was; the service knows more."""
+    """Go on for a while, then put the gateway's whole disk back to what it was; the gateway must refuse."""
     await _live(scene.site, scene.http)
     data = scene.site.gateway_config.parent / "data"
     shutil.rmtree(data)
     shutil.copytree(scene.before / data.relative_to(scene.site.folder), data)
-    return await _refused(scene)
+    async with scene.site.service() as service:
+        await service.ready(scene.http, within_s=_READY_S)
+        async with scene.site.gateway(scene.site.service_port) as gateway:
+            return "rolled-back" if await _said(gateway, "store.rolled-back") else ""
 
 
 async def rewritten(scene: Scene) -> str:
@@ -179,12 +179,13 @@ async def rewritten(scene: Scene) -> str:
 
 
 async def forked(scene: Scene) -> str:
-    """Seal the log anew, forget all receipts, and deliver it."""
+    """Seal the log anew and deliver it, by a program that compares nothing."""
     loot = adversary.take(scene.site.gateway_config)
     await adversary.rewrite(loot)
-    for path in loot.config.gateway.data.glob("uplink.db*"):
-        path.unlink()
-    return await _refused(scene)
+    async with scene.site.service() as service:
+        await service.ready(scene.http, within_s=_READY_S)
+        await adversary.deliver(loot, scene.site.service_port)
+        return await _said(service, "ingest.refused")
 
 
 def stepped(hours: int) -> Play:
@@ -215,7 +216,9 @@ async def changed_cell(scene: Scene) -> str:
 ATTACKS: Final[Mapping[str, Attack]] = {
     "flip": Attack("a reading is changed in the store", VERIFIER, "bad-signature", flip),
     "cut-tail": Attack("the end of the store is cut off", GATEWAY, "store-damaged", cut_tail),
-    "old-image": Attack("the gateway's disk is put back from an old image", SERVICE, "fork", old_image),
+    "old-image": Attack(
+        "the gateway's disk is put back from an old image", GATEWAY, "rolled-back", old_image
+    ),
     "rewrite": Attack("the log is sealed anew with all software keys", VERIFIER, "root-mismatch", rewritten),
     "fork": Attack("a log sealed anew is delivered", SERVICE, "fork", forked),
     "clock-back": Attack("the clock is put back by an hour", VERIFIER, "clock-step", stepped(-1)),
@@ -236,21 +239,8 @@ def _made(folder: Path) -> Path:
 
 async def _live(site: Site, http: aiohttp.ClientSession) -> None:
     """Let the sensors publish for a moment, until every entry has a receipt; both programs end in order."""
-    clock, loop = Clock(), asyncio.get_running_loop()
-    posts = [
-        Post(
-            host="127.0.0.1",
-            port=site.mqtt_port,
-            context=open_context(site.pki, name),
-            server_name="localhost",
-            site=SITE,
-            device=name,
-            interval_s=_INTERVAL_S,
-        )
-        for name in site.sensors
-    ]
     chance = Random(1)  # noqa: S311 -- simulated weather, no secret
-    fleet = Fleet(posts, now_ms=lambda: clock.now().t_ms, clock=loop.time, chance=chance)
+    fleet = make_fleet(site, chance, interval_s=_INTERVAL_S)
     async with _running(site, http) as (gateway, _):
         sensors = asyncio.ensure_future(fleet.run())
         try:
@@ -283,18 +273,12 @@ async def _delivered(http: aiohttp.ClientSession, gateway: Program) -> None:
             await asyncio.sleep(_TICK_S)
 
 
-async def _refused(scene: Scene) -> str:
-    """Let the gateway deliver, and give the verdict with which the service refuses."""
-    async with _running(scene.site, scene.http) as (_, service):
-        return await _said(service, "ingest.refused")
-
-
 async def _said(program: Program, event: str) -> str:
-    """Wait until a program writes an event, or ends; gives the event's error, empty if it never came."""
+    """Wait until a program writes an event, or ends; gives its error, or its name; empty if it never came."""
 
     def found() -> str:
         lines = (json.loads(line) for line in program.log.read_text().splitlines() if line.startswith("{"))
-        return next((str(line["error"]) for line in lines if line.get("event") == event), "")
+        return next((str(line.get("error", event)) for line in lines if line.get("event") == event), "")
 
     try:
         await _until(lambda: bool(found()), program)

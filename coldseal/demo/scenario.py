@@ -18,15 +18,12 @@ import aiohttp
 
 from coldseal.demo import gauges
 from coldseal.demo.board import Board, Sample
-from coldseal.demo.device import Post
-from coldseal.demo.fleet import Fleet, open_context
 from coldseal.demo.gauges import read_gauges, whole
 from coldseal.demo.line import Line
 from coldseal.demo.programs import Program, run_command
-from coldseal.demo.site import SITE, Site, prepare_site, read_gateway, read_service
+from coldseal.demo.site import Site, make_fleet, prepare_site, read_gateway, read_service
 from coldseal.demo.verdict import Findings, Verdict, judge
 from coldseal.errors import UnavailableError
-from coldseal.gateway.clock import Clock
 
 CUT_AT, KILL_AT, RESTORE_AT = 0.25, 0.4, 0.6
 """When things happen, as shares of the sensors' time: the gateway is killed with a backlog on its disk."""
@@ -108,25 +105,8 @@ class Stage:
         self._begun = self._loop.time()
         self._phase = "sealing and delivering"
         self._is_down = False
-        clock = Clock()
-        posts = [
-            Post(
-                host="127.0.0.1",
-                port=site.mqtt_port,
-                context=open_context(site.pki, name),
-                server_name="localhost",
-                site=SITE,
-                device=name,
-                interval_s=_INTERVAL_S,
-            )
-            for name in site.sensors
-        ]
-        self._fleet = Fleet(
-            posts,
-            now_ms=lambda: clock.now().t_ms,
-            clock=self._loop.time,
-            chance=Random(plan.seed),  # noqa: S311 -- simulated weather, no secret
-        )
+        chance = Random(plan.seed)  # noqa: S311 -- simulated weather, no secret
+        self._fleet = make_fleet(site, chance, interval_s=_INTERVAL_S)
 
     async def run(self) -> None:
         """Let the sensors publish, make the faults, wait for the last answer and the last receipt."""

@@ -6,13 +6,18 @@ nothing that stays.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import msgspec
 
+from coldseal.demo.device import Post
+from coldseal.demo.fleet import Fleet, open_context
 from coldseal.demo.programs import Program, free_ports, prepare
 from coldseal.demo.verdict import Held, held_by
+from coldseal.gateway.clock import Clock
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.uplink.process import LOG_FOLDER
@@ -67,14 +72,15 @@ class Site:
         """The evidence bundle."""
         return self.folder / BUNDLE
 
-    def gateway(self, uplink_port: int) -> Program:
-        """Give the gateway, which reaches the service through ``uplink_port``."""
+    def gateway(self, uplink_port: int, *more: str) -> Program:
+        """Give the gateway, which reaches the service through ``uplink_port``; ``more`` are settings."""
         settings = (
             f"mqtt.listen=127.0.0.1:{self.mqtt_port}",
             f"http.listen=127.0.0.1:{self.gateway_http}",
             f"uplink.url=https://localhost:{uplink_port}",
             f"uplink.retry_max_s={_RETRY_S}",
             "checkpoint.seconds=1",
+            *more,
         )
         return self._program("gateway", self.gateway_config, settings, self.gateway_http)
 
@@ -90,6 +96,31 @@ class Site:
         """Give a program with settings that its file does not have."""
         options = [part for setting in settings for part in ("--set", setting)]
         return Program(noun, (noun, "run", str(config), *options), self.folder, health_port)
+
+
+def make_fleet(site: Site, chance: Random, *, interval_s: float) -> Fleet:
+    """Give the site's sensors, each with a connection and a weather of its own; they run on this loop.
+
+    Args:
+        site: where they publish.
+        chance: makes the weather.
+        interval_s: pause between two readings of one sensor.
+    """
+    clock = Clock()
+    posts = [
+        Post(
+            host="127.0.0.1",
+            port=site.mqtt_port,
+            context=open_context(site.pki, name),
+            server_name="localhost",
+            site=SITE,
+            device=name,
+            interval_s=interval_s,
+        )
+        for name in site.sensors
+    ]
+    loop = asyncio.get_running_loop()
+    return Fleet(posts, now_ms=lambda: clock.now().t_ms, clock=loop.time, chance=chance)
 
 
 async def prepare_site(folder: Path, sensors: int) -> Site:

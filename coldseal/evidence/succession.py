@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from coldseal.core.log.evidence import Fault, Verdict
 from coldseal.core.log.succession import BrokenLinkError, follow
+from coldseal.evidence.compression import unpacked
 from coldseal.evidence.reader import DamagedBundleError, open_bundle
 from coldseal.evidence.verification import Answer, verify_bundle
 
@@ -68,7 +69,8 @@ def _policy(path: Path, given: Policy | None) -> Policy | None:
     if given is None:
         return None
     try:
-        own = open_bundle(path).policy
+        with unpacked(path) as plain:
+            own = open_bundle(plain).policy
     except DamagedBundleError:
         return None
     return replace(own, witnesses=given.witnesses, quorum=given.quorum)

@@ -19,16 +19,25 @@ from coldseal.core import topics
 from coldseal.core.floods import Floods
 from coldseal.core.log import canonical
 from coldseal.errors import ColdsealError, OperatorError
+from coldseal.gateway.archivist import Archivist
+from coldseal.gateway.budget import Watch, memory_in_use
 from coldseal.gateway.certificates import CERTIFICATES, KeptCertificates
 from coldseal.gateway.clock import Clock
+from coldseal.gateway.config import load_gateway
 from coldseal.gateway.control import ControlServer
+from coldseal.gateway.exercise import Exercise
 from coldseal.gateway.health import Instruments
 from coldseal.gateway.pipeline import Pipeline
 from coldseal.gateway.preparation import Preparation
 from coldseal.gateway.pruning import prune_handler
+from coldseal.gateway.recovery import note_damage, open_sound
+from coldseal.gateway.refusal import RolledBackError, require_unrefused
+from coldseal.gateway.refusing import Refusing, wait_refused
 from coldseal.gateway.rejections import Rejections
 from coldseal.gateway.requests import checkpoint_handler, key_handlers, record_handler, sealing
+from coldseal.gateway.rollback import require_newest
 from coldseal.gateway.rollover import RollOver
+from coldseal.gateway.scrubbing import Scrubbing
 from coldseal.gateway.sources.mqtt import MqttListener
 from coldseal.gateway.sources.sessions import SessionStore
 from coldseal.gateway.store.beside import SealingProcess
@@ -48,6 +57,7 @@ from coldseal.gateway.writer import (
 )
 from coldseal.observe import events, logs
 from coldseal.observe.health import HealthServer, Progress
+from coldseal.observe.logfile import writing_to
 from coldseal.observe.metrics import GatewayMetrics
 from coldseal.signing.secrets import read_symmetric_key
 
@@ -83,13 +93,16 @@ def run(config: GatewayConfig, arguments: Sequence[str]) -> int:
         ColdsealError: it cannot start, or cannot go on.
     """
     sys.setswitchinterval(SWITCH_S)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    lines = writing_to(config.log.file, max_mb=config.log.max_mb, keep=config.log.keep)
+    with lines, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_run_until_signal(config, arguments))
         except ExceptionGroup as group:
             cause: Exception = group
             while isinstance(cause, ExceptionGroup):
                 cause = cause.exceptions[0]
+            if isinstance(cause, StoreDamagedError):  # what a start looks at may be sound: it is told
+                note_damage(config, cause.seq)
             _log.emit(events.GATEWAY_FAILED, error=repr(cause))
             raise cause from group
         except StoreDamagedError as error:
@@ -107,12 +120,17 @@ async def _run_until_signal(config: GatewayConfig, arguments: Sequence[str]) -> 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    gateway = await Gateway.open(config, arguments)
-    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
-    try:
-        await gateway.serve(stop)
-    finally:
-        await gateway.close()
+    while not stop.is_set():
+        try:
+            gateway = await Gateway.open(config, arguments)
+            loop.add_signal_handler(signal.SIGHUP, gateway.reload)
+            try:
+                await gateway.serve(stop)
+            finally:
+                await gateway.close()
+        except RolledBackError as error:
+            await Refusing(config, error.refusal).stand(stop)
+            config = load_gateway(Path(arguments[0]), arguments[1:])  # a decision may have changed the origin
 
 
 def nothing_to_evaluate(
@@ -154,18 +172,15 @@ class Gateway:
             keep=KeptCertificates(config.gateway.data / CERTIFICATES).keep,
         )
         self._uplink = Companion(arguments) if config.uplink.url else None
-        self._instruments = Instruments(
-            config,
-            clock=clock,
-            metrics=self._metrics,
-            tally=tally,
-            progress=progress,
-            log=log,
-            journal=self._journal,
-            store_key=store_key,
-        )
+        self._archivist = Archivist.of(config, arguments)
+        self._instruments = self._make_instruments(tally, progress, store_key)
+        self._scrubbing = self._make_scrubbing(store_key)
         self._health = HealthServer(self._instruments.views())
         seal = sealing(self.pipeline, self._journal, clock)
+        faults: dict[str, Callable[[bool], None]] = {"full-disk": log.close_room}
+        if self._uplink is not None:
+            faults["partition"] = self._uplink.keep_away
+        self._exercise = Exercise(faults)
         self._control = ControlServer(
             config.gateway.data,
             {
@@ -174,10 +189,25 @@ class Gateway:
                 "status": self._tell_status,
                 "checkpoint": checkpoint_handler(self.pipeline, self._journal),
                 **key_handlers(self._make_roll_over(keys)),
+                **self._exercise.handlers(),
             },
         )
         self.health_address = ""
         """Where health is shown, host:port; empty if nowhere."""
+
+    def _make_instruments(self, tally: Tally, progress: Progress, store_key: bytes) -> Instruments:
+        """Put together what can be seen of all this."""
+        return Instruments(
+            self._config,
+            clock=self._clock,
+            metrics=self._metrics,
+            tally=tally,
+            progress=progress,
+            log=self.log,
+            journal=self._journal,
+            store_key=store_key,
+            budget=Watch(self._config.budget, memory=memory_in_use, close=self.listener.close_doors),
+        )
 
     def _make_pipeline(self, tally: Tally) -> Pipeline:
         """Put the main path together."""
@@ -198,6 +228,16 @@ class Gateway:
             window_s=config.store.commit_window_ms / 1000,
         )
 
+    def _make_scrubbing(self, store_key: bytes) -> Scrubbing:
+        """Put together what reads the whole log again."""
+        return Scrubbing(
+            self._config.gateway.data / LOG_FOLDER,
+            store_key,
+            self._config.recovery.scrub_hours * 3600,
+            damaged=self._note_damage,
+            done=self._note_sound,
+        )
+
     def _make_roll_over(self, keys: Keys) -> RollOver:
         """Put together what changes the log's keys."""
         return RollOver(
@@ -216,16 +256,19 @@ class Gateway:
 
         Raises:
             OperatorError: a file, a key or a setting is wrong.
+            RolledBackError: the log was put back to an older state, and nobody has decided what follows.
             UnavailableError, TrustError: the log cannot be opened.
         """
         config.gateway.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_unrefused(config.gateway.data)
         store_key = read_symmetric_key(config.store.key, _HERE)
         clock = Clock()
         began = clock.now()
-        log = open_log(config, store_key, began.t_ms)
+        config, log = await open_sound(config, store_key, began.t_ms)
         took_s = (clock.now().mono_ms - began.mono_ms) / 1000
         _log.emit(events.STORE_OPENED, size=log.size, replayed=log.replayed, seconds=took_s)
         try:
+            await require_newest(config, log.reader, store_key, began.t_ms)
             require_same(config, log)
             return cls(config, arguments, log, store_key)
         except ColdsealError:
@@ -233,13 +276,20 @@ class Gateway:
             raise
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Record the start, take readings in until ``stop`` is set, and end in order."""
+        """Record the start, take readings in until ``stop`` is set, and end in order.
+
+        Raises:
+            RolledBackError: the uplink found that the log was put back to an older state.
+        """
         await self._record_start()
         async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(self.log.maintain()), tasks.create_task(self._tick())]
+            own = self.log.maintain(), self.log.pack(), self._tick(), self._scrubbing.run()
+            beside = [tasks.create_task(each) for each in own]
             committing = tasks.create_task(self.pipeline.run())
             if self._uplink is not None:
                 beside.append(tasks.create_task(self._uplink.run()))
+            if self._archivist is not None:
+                beside.append(tasks.create_task(self._archivist.run()))
             await self._control.start()
             await self.listener.start()
             if self._config.http.listen is not None:
@@ -253,13 +303,15 @@ class Gateway:
                 listeners=[str(port) for port in self._ports()],
                 software=SOFTWARE,
             )
-            await stop.wait()
+            await wait_refused(self._config.gateway.data, stop)
+            self._exercise.stop()
             await self.listener.stop()
             self.pipeline.stop()
             await committing
             await self._control.stop()
             for task in beside:
                 task.cancel()
+        require_unrefused(self._config.gateway.data)
         await self._record_own("shutdown", {"reason": "asked to stop"})
         _log.emit(events.GATEWAY_STOPPED, reason="asked to stop", size=self.log.size)
 
@@ -282,6 +334,16 @@ class Gateway:
             return
         days = self._instruments.certificate_days()
         _log.emit(events.CERTIFICATE_RELOADED, certificate=path, days=days)
+
+    def _note_damage(self, seq: int | None) -> None:
+        """Show that the log is damaged, and leave word for the next start."""
+        self._metrics.store_damaged.set(1)
+        note_damage(self._config, seq)
+
+    def _note_sound(self, entries: int) -> None:
+        """Show that the whole log was read again."""
+        self._metrics.scrubbed_entries.set(entries)
+        self._metrics.scrubbed_at.set(self._clock.now().t_ms / 1000)
 
     def _ports(self) -> Sequence[int]:
         """Name the ports that the listener has bound."""

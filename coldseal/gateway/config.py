@@ -9,18 +9,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from coldseal import settings
 from coldseal.errors import OperatorError
+from coldseal.gateway.continued import in_force
+from coldseal.gateway.retention import require_sound
 from coldseal.gateway.tables import (
+    Archive,
+    Budget,
     Checkpoint,
     Gateway,
     Grant,
     Http,
     Keys,
+    LogLines,
     Mqtt,
     Pipeline,
+    Recovery,
+    Retention,
     Store,
     Timestamp,
     Uplink,
@@ -44,12 +51,17 @@ class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     grants: tuple[Grant, ...] = ()
     pipeline: Pipeline = field(default_factory=Pipeline)
     store: Store = field(default_factory=Store)
+    budget: Budget = field(default_factory=Budget)
+    log: LogLines = field(default_factory=LogLines)
     keys: Keys = field(default_factory=Keys)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     uplink: Uplink = field(default_factory=Uplink)
     witness: Witness = field(default_factory=Witness)
     timestamp: Timestamp = field(default_factory=Timestamp)
     http: Http = field(default_factory=Http)
+    recovery: Recovery = field(default_factory=Recovery)
+    archive: Archive = field(default_factory=Archive)
+    retention: tuple[Retention, ...] = ()
 
 
 def load_gateway(path: Path, overrides: Sequence[str] = ()) -> GatewayConfig:
@@ -63,16 +75,21 @@ def load_gateway(path: Path, overrides: Sequence[str] = ()) -> GatewayConfig:
         OperatorError: a key or value is wrong, or the settings contradict each other.
     """
     config = settings.load(path, GatewayConfig, overrides)
+    config = structs.replace(config, gateway=in_force(config.gateway))
     _check_mqtt(config.mqtt, path)
     _check_uplink(config.uplink, path)
     _check_witnesses(config, path)
     _check_timestamp(config, path)
+    _check_archive(config, path)
     settings.require_loopback(config.http.listen, f"{path}: http.listen")
     if config.store.reserve_mb >= config.store.limit_mb:
         raise OperatorError(
             f"{path}: store.reserve_mb is {config.store.reserve_mb}, expected less than store.limit_mb",
             "Raise store.limit_mb or lower store.reserve_mb",
         )
+    if config.budget.critical_days > config.budget.warn_days:
+        what = f"{path}: budget.critical_days is {config.budget.critical_days:g}, expected at most warn_days"
+        raise OperatorError(what, "Lower budget.critical_days or raise budget.warn_days")
     return config
 
 
@@ -144,3 +161,14 @@ def _check_timestamp(config: GatewayConfig, path: Path) -> None:
     if not config.uplink.url:
         what = f"{path}: timestamp.url is set, but uplink.url is not"
         raise OperatorError(what, "Set uplink.url, or empty timestamp.url: the uplink asks for timestamps")
+
+
+def _check_archive(config: GatewayConfig, path: Path) -> None:
+    """Refuse an archive that nothing could ever go to, and a retention without an archive."""
+    require_sound(config.retention, str(path))
+    if config.archive.directory is not None and not config.uplink.witness:
+        what = f"{path}: archive.directory is set, but no witness"
+        raise OperatorError(what, "Set uplink.url and uplink.witness: only what is witnessed is archived")
+    if config.retention and config.archive.directory is None:
+        what = f"{path}: there are [[retention]] tables, but archive.directory is not set"
+        raise OperatorError(what, "Set archive.directory: nothing is pruned that is not archived")

@@ -218,6 +218,19 @@ def ask(folder: Path, request: Mapping[str, object]) -> dict[str, Any] | None:
     return found
 
 
+def ask_running(folder: Path, request: Mapping[str, object]) -> dict[str, Any]:
+    """Ask the gateway that must be running on a data folder, for whoever may not write where it does not.
+
+    Raises:
+        OperatorError: it refuses.
+        UnavailableError: it does not run, or does not answer.
+    """
+    found = ask(folder, request)
+    if found is None:
+        raise UnavailableError(str(folder / SOCKET), "no gateway runs there")
+    return found
+
+
 @contextmanager
 def _short(folder: Path) -> Iterator[str]:
     """Name the socket by its folder's descriptor: an address has room for 107 bytes, a path may be longer."""

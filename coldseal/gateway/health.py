@@ -6,11 +6,13 @@ parts know and what the uplink has written down; changes nothing.
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log.record import parse_entry
-from coldseal.errors import UnavailableError
+from coldseal.errors import InputError, OperatorError, UnavailableError
+from coldseal.gateway.budget import outlook_of
 from coldseal.gateway.clock import render_status
 from coldseal.gateway.store.pruned import PrunedError
 from coldseal.gateway.uplink.receipts import Receipts, UplinkStatus
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from coldseal.gateway.budget import Watch
     from coldseal.gateway.clock import Clock, ClockStatus
     from coldseal.gateway.config import GatewayConfig
     from coldseal.gateway.store.journal import Journal
@@ -59,6 +62,7 @@ class Instruments:
         log: the log on disk.
         journal: knows its newest checkpoint.
         store_key: opens what the uplink writes down.
+        budget: holds what is used against its bounds.
     """
 
     def __init__(  # one look at every part
@@ -72,8 +76,10 @@ class Instruments:
         log: EntryLog,
         journal: Journal,
         store_key: bytes,
+        budget: Watch,
     ) -> None:
         """Take the parts; nothing is read yet."""
+        self._budget = budget
         self._config, self._clock, self._metrics, self._tally = config, clock, metrics, tally
         self._progress, self._log, self._journal, self._key = progress, log, journal, store_key
         self._began_ms = clock.now().mono_ms
@@ -86,6 +92,7 @@ class Instruments:
         self._accepted_ms: dict[int, int] = {}
         self._is_overdue = False
         self._warned_day = -1
+        self._expired: set[str] = set()
         self._was_full = False
         self._timestamps: TimestampGauges | None = None
         if config.timestamp.url:
@@ -103,7 +110,7 @@ class Instruments:
     def ready(self) -> Health:
         """Judge whether readings are taken in and acknowledged now."""
         full = Health(("the store is full: nothing is acknowledged",)) if self._tally.is_full else Health()
-        return Health.of((self.health(), full))
+        return Health.of((self.health(), full, self._budget.notes()))
 
     def heartbeat(self) -> dict[str, int]:
         """Give the data of a heartbeat entry: what was taken in since the start, and the backlog."""
@@ -136,6 +143,7 @@ class Instruments:
         self._watch_clock()
         self._watch_certificates(now.t_ms)
         self._watch_room(used)
+        self._watch_budget(now.mono_ms / 1000, size)
 
     def status(self) -> Mapping[str, object]:
         """Answer what a person wants to know."""
@@ -143,6 +151,9 @@ class Instruments:
         size, clock = self._log.size, self._clock.status()
         return {
             "origin": config.gateway.origin,
+            "pid": os.getpid(),
+            "accepted": self._tally.accepted,
+            "full": self._tally.is_full,
             "size": size,
             "published": uplink.published,
             "backlog": size - uplink.published,
@@ -155,17 +166,24 @@ class Instruments:
             "witnesses": {name: each.describe() for name, each in self._witnesses.items()},
             "store_bytes": self._log.used_bytes(),
             "store_limit_bytes": config.store.limit_mb * _MIB,
+            "store_days_left": _finite(self._budget.days_left),
+            "memory_bytes": self._budget.memory_bytes,
             "sensors": len(self._tally.last_heard),
             "silent": self._silent(now.t_ms),
             "clock": render_status(clock),
             "certificate_days": self.certificate_days(),
+            "uplink_certificate_days": self._days(config.uplink.certificate),
             "uptime_s": (now.mono_ms - self._began_ms) / 1000,
         }
 
     def certificate_days(self) -> float:
         """Give the life left of the listener's certificate, in days; 0 where there is none."""
-        path = self._config.mqtt.certificate
-        return 0 if path is None else round(_left_s(path, self._clock.now().t_ms) / _DAY_S, 1)
+        return self._days(self._config.mqtt.certificate)
+
+    def _days(self, path: Path | None) -> float:
+        """Give the life left of a certificate, in days; 0 where there is none."""
+        left_s = None if path is None else _left_s(path, self._clock.now().t_ms)
+        return round((left_s or 0) / _DAY_S, 1)
 
     def _read_uplink(self) -> None:
         """Read what the uplink has written down; count what it achieved since."""
@@ -263,12 +281,17 @@ class Instruments:
             "uplink": config.uplink.certificate,
         }
         for name, path in named.items():
-            if path is None:
+            left_s = None if path is None else _left_s(path, now_ms)
+            if left_s is None:
                 continue
-            left_s = _left_s(path, now_ms)
             self._metrics.certificate_expiry_seconds.labels(name).set(left_s)
-            if left_s < WARN_DAYS * _DAY_S and day != self._warned_day:
-                _log.emit(events.CERTIFICATE_EXPIRES, certificate=name, days=round(left_s / _DAY_S, 1))
+            if left_s <= 0 and name not in self._expired:
+                self._expired.add(name)
+                _log.emit(events.CERTIFICATE_EXPIRED, certificate=name)
+            elif left_s > 0:
+                self._expired.discard(name)
+                if left_s < WARN_DAYS * _DAY_S and day != self._warned_day:
+                    _log.emit(events.CERTIFICATE_EXPIRES, certificate=name, days=round(left_s / _DAY_S, 1))
         self._warned_day = day
 
     def _watch_room(self, used: int) -> None:
@@ -279,12 +302,30 @@ class Instruments:
             self._was_full = self._tally.is_full
             _log.emit(events.STORE_FULL if self._was_full else events.STORE_FREE, bytes=used, limit=limit)
 
+    def _watch_budget(self, now_s: float, size: int) -> None:
+        """Show how long the room lasts, and what memory is used."""
+        budget, ended, metrics = self._budget, self._log.packer.tally, self._metrics
+        budget.look(now_s, size, lambda: outlook_of(self._log))
+        if budget.days_left is not None:
+            metrics.store_days_left.set(budget.days_left)
+        metrics.store_packed_entries.set(ended.packed_entries)
+        metrics.store_packed_bytes.set(ended.packed_bytes)
+        metrics.memory_bytes.set(budget.memory_bytes)
+
+
+def _finite(days: float | None) -> float | None:
+    """Round days; None where they are not known or have no end."""
+    return round(days, 1) if days is not None and days != float("inf") else None
+
 
 def _milliseconds(t: str) -> int:
     """Read an entry's time."""
     return round(datetime.fromisoformat(t).timestamp() * 1000)
 
 
-def _left_s(certificate: Path, now_ms: int) -> float:
-    """Give the life left of a certificate, in seconds."""
-    return read_peer(certificate).not_after.timestamp() - now_ms / 1000
+def _left_s(certificate: Path, now_ms: int) -> float | None:
+    """Give the life left of a certificate, in seconds; None while its file cannot be read."""
+    try:
+        return read_peer(certificate).not_after.timestamp() - now_ms / 1000
+    except (OperatorError, InputError):
+        return None

@@ -183,9 +183,10 @@ class Pipeline:
             item.message.acknowledge(item.outcome, item.reason)
 
     def _give_back(self, reason: str) -> None:
-        """Answer BUSY: nothing under way was sealed, so nothing of it may be remembered as sealed."""
+        """Answer BUSY to all: nothing was sealed, and what waits may follow it, or be a duplicate of it."""
         groups, self._under_way = self._under_way, deque()
-        items = [item for group in groups for item in group.items]
+        items = [item for group in groups for item in group.items] + self._pending
+        self._pending = []
         own = [draft for group in groups for draft in group.own]
         self._own = [] if self._is_stopping else own + self._own
         self._preparation.forget(items)

@@ -21,7 +21,7 @@ from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import parse_entry
 from coldseal.core.log.verifier import MissingSignatureError
 from coldseal.errors import OperatorError, TrustError, UnavailableError
-from coldseal.gateway.control import ask
+from coldseal.gateway.control import ask, ask_running
 from coldseal.gateway.holds import Seq, Text, require_free
 from coldseal.gateway.records import Sum, open_reader, place_of
 from coldseal.gateway.requests import later
@@ -217,8 +217,9 @@ def prune(
     why: str,
     before: int | None = None,
     until: str | None = None,
+    is_beside: bool = False,
 ) -> dict[str, Any]:
-    """Prune what may go, by the running gateway or without one.
+    """Prune what may go, by the running gateway or, unless it `is_beside` that one, without it.
 
     Returns:
         ``first``, ``last``: the range; ``seq``, ``leaf``: of its `prune` entry; ``left``: why files still
@@ -249,7 +250,7 @@ def prune(
         about = Pruned(plan.first, plan.last, archive.name, archive.sha256)
         for start in plan.starts:
             write_draft(reader, directory, key, start, about)
-    answer = ask(config.gateway.data, {"do": "prune", "data": data})
+    answer = (ask_running if is_beside else ask)(config.gateway.data, {"do": "prune", "data": data})
     if answer is None:
         answer = asyncio.run(_prune_alone(config, key, data))
     return {

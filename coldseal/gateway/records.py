@@ -1,4 +1,4 @@
-"""What people put on record from the command line: exports, imports, corrections, holds.
+"""What people put on record from the command line: exports, imports, corrections, drills, holds.
 
 Promise: such an entry is strictly checked, and whoever asked is told its place only once it is on disk. A
 running gateway seals it; where none runs, the command opens the log under the writer's lock and does the same
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,7 +19,7 @@ from coldseal.core.log import canonical
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import parse_entry
 from coldseal.errors import OperatorError
-from coldseal.gateway.control import ask
+from coldseal.gateway.control import ask, ask_running
 from coldseal.gateway.holds import HoldEntry, Seq, Text, require_meaningful
 from coldseal.gateway.store.pruned import PrunedError
 from coldseal.gateway.store.reader import HEAD_NAME, LogReader
@@ -73,9 +73,32 @@ class Correction(Struct, forbid_unknown_fields=True, frozen=True):
     value: dict[str, Any]
 
 
+class Check(Struct, forbid_unknown_fields=True, frozen=True):
+    """What a drill looked at, what it found, and whether that is as it should be."""
+
+    check: Text
+    expected: Annotated[str, Meta(max_length=300)]
+    found: Annotated[str, Meta(max_length=300)]
+    ok: bool
+
+
+class Drill(Struct, forbid_unknown_fields=True, frozen=True):
+    """A drill that was carried out, with its verdict."""
+
+    began: Text
+    checks: Annotated[list[Check], Meta(min_length=1, max_length=32)]
+    drill: Text
+    ended: Text
+    software: Text
+    verdict: Literal["good", "bad"]
+    who: Text
+    why: Text
+
+
 KINDS: Final[Mapping[str, type[Struct]]] = {
     "config": HoldEntry,
     "correction": Correction,
+    "drill": Drill,
     "export": Export,
     "import": Import,
 }
@@ -163,13 +186,16 @@ def place_of(raw: bytes) -> Sealed:
     return Sealed(parse_entry(raw).seq, leaf_hash(raw).hex())
 
 
-def seal_record(config: GatewayConfig, kind: str, data: Mapping[str, canonical.Value]) -> Sealed:
+def seal_record(
+    config: GatewayConfig, kind: str, data: Mapping[str, canonical.Value], *, is_beside: bool = False
+) -> Sealed:
     """Put something on record, by the running gateway or without one.
 
     Args:
         config: the gateway's configuration.
         kind: one of `KINDS`.
         data: what its entry says.
+        is_beside: only by the running gateway: it is the one that asks.
 
     Raises:
         OperatorError: it is refused, or there is no log yet.
@@ -177,7 +203,9 @@ def seal_record(config: GatewayConfig, kind: str, data: Mapping[str, canonical.V
     """
     with closing(open_reader(config)) as reader:
         require_fitting(reader, *parse_record(kind, data))
-    answer = ask(config.gateway.data, {"do": "record", "kind": kind, "data": data})
+    answer = (ask_running if is_beside else ask)(
+        config.gateway.data, {"do": "record", "kind": kind, "data": data}
+    )
     if answer is not None:
         return Sealed(int(answer["seq"]), str(answer["leaf"]))
     return asyncio.run(_seal_alone(config, kind, canonical.encode(data)))

@@ -18,6 +18,7 @@ from coldseal.core.log.succession import (
     witnessed,
 )
 from coldseal.errors import InputError, OperatorError
+from coldseal.gateway.continued import RECEIPT
 
 if TYPE_CHECKING:
     from coldseal.core.log.canonical import Value
@@ -29,8 +30,12 @@ _FILE: Final = "file:"
 _HINT: Final = "Name the last receipt of the log before: coldseal service receipt SERVICE.toml ORIGIN"
 
 
-def read_receipt(path: Path) -> After:
+def read_receipt(path: Path, *, is_cosigned: bool = True) -> After:
     """Read the last receipt of a log that is to be continued.
+
+    Args:
+        path: the file.
+        is_cosigned: a note that only the log itself signed is none.
 
     Raises:
         OperatorError: it cannot be read, or is no receipt that can be cited.
@@ -41,7 +46,7 @@ def read_receipt(path: Path) -> After:
         raise OperatorError(f"{path} cannot be read: {error.strerror}", _HINT) from error
     except InputError as error:
         raise OperatorError(f"{path} is no receipt: {error}", _HINT) from error
-    if all(line.name == after.cited.origin for line in parse_note(after.note).signatures):
+    if is_cosigned and all(line.name == after.cited.origin for line in parse_note(after.note).signatures):
         raise OperatorError(f"{path} carries no cosignature", _HINT)
     return after
 
@@ -55,7 +60,8 @@ def cite(config: GatewayConfig) -> dict[str, Value]:
     path = _path(config)
     if path is None:
         return {}
-    after, origin, witness = read_receipt(path), config.gateway.origin, config.uplink.witness
+    origin, witness = config.gateway.origin, config.uplink.witness
+    after = read_receipt(path, is_cosigned=not _is_own(config, path))
     try:
         require_successor(origin, after)
         key = parse_vkey(witness) if witness else None
@@ -78,11 +84,17 @@ def require_same_predecessor(config: GatewayConfig, genesis: Entry) -> None:
     path = _path(config)
     if path is None or not path.exists():
         return
-    wanted, found = read_receipt(path).cited, link_of(genesis)
+    wanted = read_receipt(path, is_cosigned=not _is_own(config, path)).cited
+    found = link_of(genesis)
     if found is None or found.cited != wanted:
         there = f"{found.cited.origin} at size {found.cited.size}" if found else "no log"
         what = f"gateway.after is of {wanted.origin} at size {wanted.size}, but the log began behind {there}"
         raise OperatorError(what, "Set it back, or begin a new log under a new gateway.origin and data")
+
+
+def _is_own(config: GatewayConfig, path: Path) -> bool:
+    """Whether a recovery wrote what is cited, where no witness is: then nobody could have cosigned it."""
+    return path == config.gateway.data / RECEIPT and not config.uplink.witness
 
 
 def _path(config: GatewayConfig) -> Path | None:

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from coldseal.settings import Address, Count, Reference, Seconds
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Urgent = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Origin = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$", max_length=200)]
 
 
@@ -66,6 +67,9 @@ class Mqtt(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Bytes that one slow reader may leave unsent before it is cut off."""
     max_slow_s: Seconds = 60
     """Time that a client may stay slow before it is cut off."""
+    max_full_s: Seconds | None = None
+    """Time that messages of an MQTT 5 client wait for room on the disk before it is sent away with 0x97;
+    empty: it waits as long as it takes."""
     max_held_bytes: Annotated[int, Meta(ge=1_048_576)] = 67_108_864
     """Payload bytes of all connections that may wait for their commit; beyond, nobody is read."""
     connect_timeout_s: Seconds = 10
@@ -131,6 +135,28 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Time that a commit waits for more messages; a longer one spares flash memory."""
 
 
+class Budget(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the gateway may use, and when it warns. The disk has its bounds in `[store]`."""
+
+    memory_mb: Annotated[int, Meta(ge=64)] = 1_024
+    """Memory of all the gateway's processes in MiB; above it new connections are refused."""
+    warn_days: Seconds = 7
+    """Warn when the store will be full in fewer days, at the rate of the last hours."""
+    critical_days: Seconds = 2
+    """Alarm when it will be full in fewer days."""
+
+
+class LogLines(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the gateway's log lines go."""
+
+    file: Path | None = None
+    """File for JSON lines; empty: stderr. The uplink's process writes one of its own, `….uplink.…`."""
+    max_mb: Count = 16
+    """Size of one file in MiB; a full one is put aside as `….1`."""
+    keep: Annotated[int, Meta(ge=0, le=99)] = 4
+    """Older files that stay."""
+
+
 class Keys(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The signing keys. None of them is the transport key."""
 
@@ -189,6 +215,8 @@ class Uplink(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Longest wait after a failure."""
     timeout_s: Seconds = 30
     """Time for one batch and its receipt."""
+    urgent: tuple[Urgent, ...] = ("excursion", "alarm", "gap", "clock")
+    """Kinds of entries that are told to the service ahead of a backlog; `[]`: none."""
     witnesses: tuple[FurtherWitness, ...] = ()
     """Further witnesses, at most 8; each is a table `[[uplink.witnesses]]`."""
 
@@ -224,3 +252,39 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Unhealthy once messages have waited this long without a commit."""
     silent_after_s: Seconds = 900
     """A sensor not heard for so long is named as silent in the status."""
+
+
+class Recovery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is done about damage of the log."""
+
+    automatic: bool = True
+    """A start on a damaged log recovers it, states what was lost, and goes on; `false`: it is refused."""
+    scrub_hours: Annotated[float, Meta(gt=0)] = 24
+    """Hours in which the whole log is read again, to find damage while the service still has a copy."""
+
+
+class Archive(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The archive: each ended segment, once it is witnessed, becomes a compressed bundle that is verified."""
+
+    directory: Path | None = None
+    """Folder for the bundles, also on a removable disk. It is never made: while it is absent, segments wait.
+    Empty: no archive."""
+    interval_s: Seconds = 60
+    """Time between two looks for segments to archive, and for the folder where it was absent."""
+    level: Annotated[int, Meta(ge=1, le=19)] = 6
+    """Level of compression (zstd)."""
+
+
+class Retention(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How long a class of segments stays here; without such a table nothing is pruned unasked.
+
+    A segment is of that class, of all that it holds, which is kept longest. Once it is witnessed, archived,
+    past its window and free of holds, it is pruned; the oldest first.
+    """
+
+    name: Name
+    """Name of the class."""
+    days: Count
+    """How long its segments stay here after they ended."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of entries, such as `excursion`; none: all kinds that no other class names."""

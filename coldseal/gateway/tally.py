@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from coldseal.gateway.clock import Stamp
     from coldseal.gateway.message import Message
+    from coldseal.gateway.store.drafts import Draft
     from coldseal.observe.health import Progress
     from coldseal.observe.metrics import GatewayMetrics
 
@@ -35,6 +36,10 @@ class Answered(Protocol):
     @property
     def message(self) -> Message:
         """The message."""
+
+    @property
+    def drafts(self) -> Sequence[Draft]:
+        """What was sealed for it: nothing, if it was sealed before."""
 
 
 class Tally:
@@ -85,7 +90,8 @@ class Tally:
         for began, count in Counter([item.message.received.mono_ms for item in group]).items():
             metrics.puback_seconds.observe((end - began) / 1000, count)
         if group:
-            self.is_full = False
+            if any(item.drafts for item in group):  # what was sealed before needs no room
+                self.is_full = False
             metrics.commit_entries.observe(len(group))
             metrics.commit_seconds.observe((end - since.mono_ms) / 1000)
         self._under_way(-1, -len(group))

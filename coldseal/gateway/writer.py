@@ -17,9 +17,11 @@ from coldseal.core.log.record import Chain, parse_entry
 from coldseal.core.redelivery import Redelivery
 from coldseal.errors import OperatorError
 from coldseal.gateway.clock import Clock, render_time
+from coldseal.gateway.refusal import require_unrefused
 from coldseal.gateway.rollover import settle_keys
 from coldseal.gateway.store.journal import Journal
 from coldseal.gateway.store.log import Log
+from coldseal.gateway.store.lost import LostError
 from coldseal.gateway.store.pruned import complete
 from coldseal.gateway.store.reader import HEAD_NAME
 from coldseal.gateway.store.sealing import Keys, Sealer
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 
 LOG_FOLDER: Final = "log"
 """Folder of the log below the data folder."""
+
+READY: Final = "recovered"
+"""Folder below the data folder with a log that is to take this one's place; nobody writes here then."""
 
 REDELIVERY_WINDOW: Final = 128
 """Least number of messages remembered for each device."""
@@ -58,7 +63,15 @@ def open_keys(config: GatewayConfig) -> Keys:
 
 
 def open_log(config: GatewayConfig, store_key: bytes, now_ms: int) -> Log:
-    """Open the log of a configuration, or begin it; a prune that a crash interrupted is finished."""
+    """Open the log of a configuration, or begin it; a prune that a crash interrupted is finished.
+
+    Raises:
+        OperatorError: another log is about to take its place; else as `Log.open`.
+        UnavailableError, TrustError: as `Log.open`.
+    """
+    if (config.gateway.data / READY).exists():
+        hint = "Start the gateway: it finishes that first"
+        raise OperatorError(f"a recovery in {config.gateway.data} is not finished", hint)
     store = config.store
     limits = Limits(
         limit_mb=store.limit_mb, reserve_mb=store.reserve_mb, segment_entries=store.segment_entries
@@ -85,7 +98,7 @@ def require_same(config: GatewayConfig, log: Log) -> None:
         )
     if not log.size:
         cite(config)
-    for raw in log.reader.read(0, max_entries=1):
+    for raw in _first_entry(log):
         genesis = parse_entry(raw)
         require_same_predecessor(config, genesis)
         mode = genesis.data.get("mode")
@@ -94,6 +107,14 @@ def require_same(config: GatewayConfig, log: Log) -> None:
                 f"gateway.signature is {config.gateway.signature!r}, but the log began with {mode!r}",
                 "Set it back, or begin a new log under a new gateway.origin",
             )
+
+
+def _first_entry(log: Log) -> list[bytes]:
+    """Give the genesis entry, once there is one; what is kept of it, where damage has taken it."""
+    try:
+        return log.reader.read(0, max_entries=1)
+    except LostError:
+        return log.reader.settings()[:1]
 
 
 def make_journal(config: GatewayConfig, log: Log, keys: Keys, clock: Clock, beside: Beside | None) -> Journal:
@@ -142,8 +163,10 @@ class Run:
 
         Raises:
             OperatorError: a gateway writes it, there is none yet, or keys and mode are not the log's.
+            RolledBackError: the gateway refuses to go on with this log.
             UnavailableError, TrustError: it cannot be opened or written.
         """
+        require_unrefused(config.gateway.data)
         clock, store_key = Clock(), read_symmetric_key(config.store.key, _HERE)
         if not (config.gateway.data / LOG_FOLDER / HEAD_NAME).exists():
             raise OperatorError(f"{config.gateway.data} holds no log yet", "Run the gateway once")

@@ -69,7 +69,8 @@ class Inbound:
     """The receiver's half of one connection.
 
     ``load`` counts the messages handed over and not yet acknowledged; ``retry`` holds those that nobody
-    could take and that this client cannot be told about (3.1.1, or QoS 0): they are handed over again.
+    could take: they are handed over again, and what comes behind them waits with them. No client is answered
+    for one: a PUBACK with an error ends a message in MQTT 5 (MQTT-4.4.0-2), and it would not be sent again.
     """
 
     __slots__ = ("_aliases", "_broker", "_client_id", "_connection", "_maximum", "_pending", "_session",
@@ -112,7 +113,10 @@ class Inbound:
         broker = self._broker
         self.load += 1
         broker.held_bytes += len(publish.payload)
-        broker.events.append(received)
+        if self.retry:
+            self.retry.append(received)  # one client's messages keep their order
+        else:
+            broker.events.append(received)
 
     def release(self, packet: PubRel) -> None:
         """Take a PUBREL in: the identifier is free again (MQTT-4.3.3-11)."""
@@ -135,7 +139,7 @@ class Inbound:
         """Take the outcome of a message, and answer whatever is now first in line."""
         broker, publish = self._broker, received.publish
         answer = broker.answers[outcome]
-        if answer is _BUSY and self._must_wait(publish):
+        if answer is _BUSY and not self._connection.is_closed:
             self.retry.append(received)
             self._connection.wake()
             return
@@ -155,16 +159,24 @@ class Inbound:
             while pending and pending[0].answer is not None:
                 self._answer(pending.popleft())
 
-    def _must_wait(self, publish: Publish) -> bool:
-        """Whether nobody can be told that this message was not taken, so that it must be tried again."""
-        return (not publish.qos or self._version is Version.V311) and not self._connection.is_closed
+    @property
+    def can_be_told(self) -> bool:
+        """Whether the client understands why its messages wait, if the connection is ended for that."""
+        return self._version is Version.V5
 
     @property
     def is_loaded(self) -> bool:
-        """Whether so much waits for its outcome that no more should be read."""
+        """Whether so much waits for its outcome that no more should be read.
+
+        An MQTT 5 client is read on while its messages wait: its Receive Maximum stops it, and its pings are
+        answered, so that it does not come back and send everything anew.
+        """
         broker = self._broker
-        is_full = broker.held_bytes > broker.limits.max_held_bytes
-        return self.load >= self._maximum or is_full or bool(self.retry)
+        if broker.held_bytes > broker.limits.max_held_bytes:
+            return True
+        if self.retry and self._version is Version.V5:
+            return self.load >= 2 * self._maximum
+        return self.load >= self._maximum or bool(self.retry)
 
     def take_retries(self) -> list[Received]:
         """Give what must be handed over again; the caller does so."""

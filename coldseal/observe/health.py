@@ -67,9 +67,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Good, or the reasons why not."""
+    """Good, or the reasons why not; and notes on what may change that before long."""
 
     reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_good(self) -> bool:
@@ -79,7 +80,8 @@ class Health:
     @classmethod
     def of(cls, parts: Sequence[Health]) -> Health:
         """Bring several judgements together."""
-        return cls(tuple(reason for part in parts for reason in part.reasons))
+        reasons = tuple(reason for part in parts for reason in part.reasons)
+        return cls(reasons, tuple(note for part in parts for note in part.notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +185,9 @@ class HealthServer:
 
 
 def _judgement(health: Health, *, is_head: bool) -> bytes:
-    """Answer 200 when good, else 503 with the reasons."""
-    body = msgspec.json.encode({"ok": health.is_good, "reasons": health.reasons})
+    """Answer 200 when good, else 503 with the reasons; notes where there are any."""
+    facts = {"ok": health.is_good, "reasons": health.reasons}
+    body = msgspec.json.encode({**facts, "notes": health.notes} if health.notes else facts)
     return _response(200 if health.is_good else 503, body, kind=_JSON, is_head=is_head)
 
 

@@ -1,7 +1,7 @@
 """Writes events of the catalogue to stderr: JSON lines, or readable lines on a terminal.
 
 A value that looks like a secret is hidden, bytes are never written out. Messages of libraries
-pass through as `library.message`. Nothing is rotated, shipped or kept: that is the system's work.
+pass through as `library.message`. Nothing is shipped; a file of bounded size is `logfile`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import TextIOBase
 from typing import Final, TextIO
 
 import msgspec
@@ -21,6 +23,9 @@ from typing_extensions import override
 from coldseal.observe.events import LIBRARY_MESSAGE, Event, Level
 
 HIDDEN: Final = "(hidden)"
+
+Stream = TextIO | TextIOBase
+"""What takes lines: the system's own, or one of ours."""
 
 _SECRET_NAMES: Final = re.compile(
     r"passw|passphrase|secret|token|authorization|private|store_key", re.IGNORECASE
@@ -78,7 +83,7 @@ class _Output:
         now_ns: wall time, nanoseconds since 1970.
     """
 
-    stream: TextIO | None = None
+    stream: Stream | None = None
     least: int = logging.INFO
     is_readable: bool = False
     now_ns: Callable[[], int] = time.time_ns
@@ -106,7 +111,7 @@ _output: Final = _Output()
 
 def configure(
     *,
-    stream: TextIO | None = None,
+    stream: Stream | None = None,
     level: Level = "info",
     is_readable: bool | None = None,
     now_ns: Callable[[], int] = time.time_ns,
@@ -127,6 +132,17 @@ def configure(
     root = logging.getLogger()
     root.handlers = [_LibraryHandler(level=logging.WARNING)]
     root.setLevel(logging.WARNING)
+
+
+@contextmanager
+def redirected(stream: Stream) -> Iterator[None]:
+    """Write JSON lines to another stream as long as this is open."""
+    before = _output.stream, _output.is_readable
+    _output.stream, _output.is_readable = stream, False
+    try:
+        yield
+    finally:
+        _output.stream, _output.is_readable = before
 
 
 def hide_secrets(fields: Mapping[str, object]) -> dict[str, object]:

@@ -166,6 +166,16 @@ class GatewayMetrics(Metrics):
         self.checkpoint_age_seconds = gauge("checkpoint_age_seconds", "time since the last checkpoint")
         self.store_bytes = gauge("store_bytes", "size of the store on disk")
         self.store_limit_bytes = gauge("store_limit_bytes", "its limit, at which nothing is acknowledged")
+        self.store_damaged = gauge("store_damaged", "1 once damage of the log was found")
+        self.scrubbed_entries = gauge("scrubbed_entries", "entries found sound when all was read again")
+        self.scrubbed_at = gauge("scrubbed_timestamp_seconds", "when that ended, Unix time; 0 if never")
+        self.store_days_left = gauge(
+            "store_days_left", "days until the store is full at the rate of the last hours; NaN: unknown"
+        )
+        self.store_days_left.set(float("nan"))
+        self.store_packed_entries = gauge("store_packed_entries", "entries in packed segments")
+        self.store_packed_bytes = gauge("store_packed_bytes", "size of these segments on disk")
+        self.memory_bytes = gauge("memory_bytes", "memory of all the gateway's processes")
 
         self._declare_uplink()
 
@@ -234,6 +244,10 @@ class ServiceMetrics(Metrics):
         self.refuted = counter("refuted", "entries whose own signature is wrong")
         self.verify_backlog_entries = gauge(
             "verify_backlog_entries", "entries whose own signature is still to be checked"
+        )
+        noticed = ("announced", "repeated", "confirmed", "refused", "forked")
+        self.notices = counter(
+            "notices", "urgent entries told ahead of their order, by what became of them", "result", noticed
         )
         statuses = ("200", "400", "403", "404", "409", "422", "503")
         self.checkpoints = counter(

@@ -7,7 +7,7 @@ const TIME = /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$
 const CLOCK_STATES = ["synchronised", "holdover", "unsynchronised"];
 const KNOWN_KINDS = new Set(
   ("genesis reading rejected gap excursion alarm ack disposition profile calibration config key clock boot shutdown " +
-    "heartbeat segment prune export access esig correction import").split(" "),
+    "heartbeat segment prune export access esig correction import drill").split(" "),
 );
 
 // Milliseconds since 1970, or null where the text is no time that exists, in the one form entries use.

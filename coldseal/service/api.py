@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from http import HTTPStatus
 from importlib.resources import files
@@ -23,21 +22,34 @@ from starlette.routing import Route
 
 from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import CheckpointSignatureError
+from coldseal.core.log.delivery.notices import MAX_BODY, NOTICE_TYPE
 from coldseal.core.log.delivery.receiver import GapError, StaleError
 from coldseal.core.log.delivery.wire import ANSWER_TYPE, BATCH_TYPE, encode_receipt, encode_refusal
 from coldseal.core.log.tiles import ENTRIES
 from coldseal.core.log.witness import MAX_REQUEST
-from coldseal.errors import ColdsealError, InputError, TrustError, UnavailableError
+from coldseal.errors import InputError, TrustError, UnavailableError
 from coldseal.identity.peer import Peer, peer
 from coldseal.service.admission import Admission
-from coldseal.service.ingest import Ingest, NotAdmittedError
+from coldseal.service.callers import NotAdmittedError
+from coldseal.service.ingest import Ingest
 from coldseal.service.ledger import Ledger
+from coldseal.service.notices import Notices
 from coldseal.service.publishing import Publishing
+from coldseal.service.room import BodyError, Room
 from coldseal.service.storage.values import KeptEvidence
 from coldseal.service.witnessing import Witnessing
 
 SHARED_BODY_BYTES: Final = 256 * 1024 * 1024
 """Bytes of bodies that may be in memory at one time; a further one waits, unread."""
+
+NOTICE_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of notices that may be in memory at one time: they do not wait behind batches."""
+
+RETRY_AFTER_S: Final = 2
+"""What a caller that is put off should wait at least; it adds a wait drawn at random."""
+
+SHOWN: Final = 100
+"""Announced entries of one log that are shown: the newest."""
 
 CHECKPOINT_HEADERS: Final = {
     "Cache-Control": "private, no-cache",
@@ -54,79 +66,52 @@ GZIP_LEVEL: Final = 1
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class BodyError(ColdsealError):
-    """A body that is not read to its end; ``status`` says why."""
-
-    def __init__(self, status: HTTPStatus, error: str, detail: str) -> None:
-        """Keep the answer."""
-        self.status = status
-        self.error = error
-        self.detail = detail
-        super().__init__(detail)
-
-
-class Room:
-    """Memory for bodies, shared by all callers."""
-
-    def __init__(self, limit: int) -> None:
-        """Start with nothing taken of ``limit`` bytes."""
-        self._limit = limit
-        self._taken = 0
-        self._freed = asyncio.Condition()
-
-    @asynccontextmanager
-    async def take(self, size: int) -> AsyncIterator[None]:
-        """Wait for room, and give it back at the end; what is larger than all room goes alone."""
-        async with self._freed:
-            await self._freed.wait_for(lambda: not self._taken or self._taken + size <= self._limit)
-            self._taken += size
-        try:
-            yield
-        finally:
-            async with self._freed:
-                self._taken -= size
-                self._freed.notify_all()
-
-
 class Api:
     """The routes over ingest, witnessing and ledger.
 
     Args:
         ingest: takes batches in.
+        notices: takes notices in.
         witnessing: cosigns checkpoints.
         publishing: gives logs as static files.
         admission: which logs belong to whom.
         ledger: how far they are.
         max_batch_bytes: a larger body is refused unread.
+        max_bodies: of so many that are being taken in, a further one is put off unread.
         timeout_s: time for a body to arrive whole.
     """
 
     def __init__(
         self,
         ingest: Ingest,
+        notices: Notices,
         witnessing: Witnessing,
         publishing: Publishing,
+        *,
         admission: Admission,
         ledger: Ledger,
-        *,
         max_batch_bytes: int,
+        max_bodies: int,
         timeout_s: float,
     ) -> None:
         """Take the parts."""
         self._ingest = ingest
+        self._notices = notices
         self._witnessing = witnessing
         self._publishing = publishing
         self._admission = admission
         self._ledger = ledger
         self._max_batch_bytes = max_batch_bytes
         self._timeout_s = timeout_s
-        self._room = Room(SHARED_BODY_BYTES)
+        self._room = Room(SHARED_BODY_BYTES, max_bodies)
+        self._side_room = Room(NOTICE_BYTES, max_bodies)
 
     def app(self) -> Starlette:
         """Give the ASGI application."""
         return Starlette(
             routes=[
                 Route("/v1/entries", _answering(self.take), methods=["POST"]),
+                Route("/v1/notices", _answering(self.announce), methods=["POST"]),
                 Route("/v1/witness/add-checkpoint", _answering(self.cosign), methods=["POST"]),
                 Route("/v1/log", _answering(self.show_log), methods=["GET"]),
                 Route("/v1/logs", _answering(self.show_logs), methods=["GET"]),
@@ -137,12 +122,19 @@ class Api:
 
     async def take(self, request: Request) -> Response:
         """Take one batch in and answer with its receipt."""
-        if request.headers.get("content-type") != BATCH_TYPE:
-            raise BodyError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", f"expected {BATCH_TYPE}")
+        _require_type(request, BATCH_TYPE)
         size = _announced(request, self._max_batch_bytes)
         async with self._room.take(size):
             receipt = await self._ingest.take(_certificate(request), await self._body(request, size))
         return _json(HTTPStatus.OK, encode_receipt(receipt))
+
+    async def announce(self, request: Request) -> Response:
+        """Take notices in: urgent entries told ahead of their order."""
+        _require_type(request, NOTICE_TYPE)
+        size = _announced(request, MAX_BODY)
+        async with self._side_room.take(size):
+            body = await self._body(request, size)
+        return _json(HTTPStatus.OK, await self._notices.take(_certificate(request), body))
 
     async def cosign(self, request: Request) -> Response:
         """Judge a checkpoint that a gateway wants cosigned (C2SP tlog-witness)."""
@@ -211,6 +203,10 @@ class Api:
             kept = await self._ledger.evidence(log.origin)
             logs.append(
                 {
+                    "announced": [
+                        {"kind": each.kind, "seq": each.seq, "since": each.since, "t": each.t}
+                        for each in await self._ledger.announced(log.origin, limit=SHOWN)
+                    ],
                     "evidence": _shown(kept),
                     "gateway": log.gateway,
                     "origin": log.origin,
@@ -290,7 +286,9 @@ def _judge(fault: TrustError | InputError | UnavailableError) -> tuple[HTTPStatu
 
 
 def _json(status: HTTPStatus, body: bytes, headers: dict[str, str] | None = None) -> Response:
-    """Make an answer."""
+    """Make an answer; one that puts the caller off says until when."""
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers = {"Retry-After": str(RETRY_AFTER_S)} | (headers or {})
     return Response(body, status, headers, ANSWER_TYPE)
 
 
@@ -321,6 +319,12 @@ def _takes_gzip(accepted: str) -> bool:
     """Whether an Accept-Encoding header allows gzip by its name."""
     codings = (part.replace(" ", "").lower().partition(";q=") for part in accepted.split(","))
     return any(name == "gzip" and (not weighted or weight.strip("0.")) for name, weighted, weight in codings)
+
+
+def _require_type(request: Request, expected: str) -> None:
+    """Check the media type of a body before any of it is read."""
+    if request.headers.get("content-type") != expected:
+        raise BodyError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", f"expected {expected}")
 
 
 def _announced(request: Request, limit: int) -> int:

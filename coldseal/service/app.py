@@ -25,6 +25,7 @@ from coldseal.service.api import Api
 from coldseal.service.config import ServiceConfig
 from coldseal.service.ingest import Ingest, Witness
 from coldseal.service.ledger import Ledger
+from coldseal.service.notices import Notices
 from coldseal.service.publishing import Publishing
 from coldseal.service.server import ApiServer, Certificate
 from coldseal.service.storage.values import Link, Summary
@@ -100,13 +101,16 @@ class Service:
             metrics=metrics,
             is_verified_first=is_verified_first,
         )
+        self._notices = Notices(self._admission, ledger, now=_now, metrics=metrics)
         api = Api(
             self._ingest,
+            self._notices,
             Witnessing(self._admission, self._witnessed, ledger, witness, now=_now, metrics=metrics),
             Publishing(self._admission, ledger, settings.readers),
-            self._admission,
-            ledger,
+            admission=self._admission,
+            ledger=ledger,
             max_batch_bytes=settings.max_batch_bytes,
+            max_bodies=settings.max_requests,
             timeout_s=settings.request_timeout_s,
         )
         self._certificate = Certificate(config.tls)
@@ -183,6 +187,7 @@ class Service:
         self._admission.refresh()
         self._witnessed.refresh()
         self._certificate.refresh()
+        await self._notices.reconcile()
         before, self._totals = self._totals, await self._ledger.totals()
         self._links = await self._ledger.links()
         now, ingest = time.monotonic(), self._ingest

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from coldseal import settings
+from coldseal.errors import OperatorError
 from coldseal.settings import Address, Count, Reference, Seconds
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$", ma
 
 
 Reader = Literal["gateway", "operator"]
+
+_LOOPBACK = ("http://127.0.0.1:", "http://[::1]:", "http://localhost:")
 
 
 class Service(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,6 +40,8 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Largest batch; a larger one is refused before it is read."""
     max_connections: Count = 1_000
     """Connections at one time."""
+    max_requests: Count = 256
+    """Batches, checkpoints and notices taken in at one time; a further one is put off by 503, unread."""
     request_timeout_s: Seconds = 60
     """Time for one request to arrive whole."""
     readers: tuple[Reader, ...] = ("gateway", "operator")
@@ -81,6 +86,27 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Largest size of the ledger in MiB; when it is full, batches are answered by 503."""
 
 
+class Bulk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The bulk tier: closed ranges of every log as Parquet files with signed manifests."""
+
+    url: str = ""
+    """Where they lie: `file:///folder` or `s3://bucket/prefix`; empty: nowhere."""
+    range_entries: Annotated[int, Meta(ge=256, le=1_048_576)] = 65_536
+    """Entries in one file; a range is closed once it has a receipt."""
+    endpoint: str = ""
+    """Address of the S3 server, https://…; http:// on loopback only; empty: Amazon's."""
+    region: str = "us-east-1"
+    """Region of the bucket."""
+    access_key: Reference | None = None
+    """Access key ID, by reference; needed for `s3://`."""
+    secret_key: Reference | None = None
+    """Secret access key, by reference; needed for `s3://`."""
+    ca: Path | None = None
+    """CA certificates that the S3 server may descend from too, PEM; empty: the system's alone."""
+    object_lock_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
+    """Days that the bucket must lock each object by its default retention (COMPLIANCE); 0: no lock."""
+
+
 class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Health, metrics and status for this machine."""
 
@@ -99,6 +125,7 @@ class ServiceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     verify: Verify = field(default_factory=Verify)
     store: Store = field(default_factory=Store)
     http: Http = field(default_factory=Http)
+    bulk: Bulk = field(default_factory=Bulk)
 
 
 def load_service(path: Path, overrides: Sequence[str] = ()) -> ServiceConfig:
@@ -113,4 +140,23 @@ def load_service(path: Path, overrides: Sequence[str] = ()) -> ServiceConfig:
     """
     config = settings.load(path, ServiceConfig, overrides)
     settings.require_loopback(config.http.listen, f"{path}: http.listen")
+    _check_bulk(config.bulk, path)
     return config
+
+
+def _check_bulk(bulk: Bulk, path: Path) -> None:
+    """Refuse a tier that could not be reached, or would be spoken to openly over the network."""
+    if not bulk.url:
+        return
+    if not bulk.url.startswith(("file:///", "s3://")):
+        what = f"{path}: bulk.url is {bulk.url!r}, expected file:///… or s3://…"
+        raise OperatorError(what, "Such as file:///srv/coldseal/bulk or s3://bucket/prefix")
+    if bulk.endpoint and not bulk.endpoint.startswith(("https://", *_LOOPBACK)):
+        what = f"{path}: bulk.endpoint is {bulk.endpoint!r}, expected https://…"
+        raise OperatorError(what, "Use its https address; http:// only reaches 127.0.0.1")
+    if bulk.url.startswith("s3:") and (bulk.access_key is None or bulk.secret_key is None):
+        what = f"{path}: bulk.access_key or bulk.secret_key is missing, but bulk.url is {bulk.url}"
+        raise OperatorError(what, "Set both, by reference: env:NAME or file:PATH")
+    if bulk.url.startswith("file:") and bulk.object_lock_days:
+        what = f"{path}: bulk.object_lock_days is set, but {bulk.url} is a folder"
+        raise OperatorError(what, "Only S3 can lock: set it to 0, or use s3://…")

@@ -14,10 +14,10 @@ from coldseal.core.log.checkpoint import add_signature
 from coldseal.core.log.delivery.receiver import BrokenChainError, ForkError, history_at
 from coldseal.core.log.delivery.wire import Receipt, origin_of, parse_batch
 from coldseal.core.log.succession import BrokenLinkError
-from coldseal.errors import InputError, TrustError
-from coldseal.identity.peer import RoleError, require_role
+from coldseal.errors import TrustError
 from coldseal.observe import events
 from coldseal.observe.logs import Log
+from coldseal.service.callers import NotAdmittedError, identify
 from coldseal.service.storage.values import Evidence, Receipted
 from coldseal.service.succession import Succession
 
@@ -32,14 +32,10 @@ if TYPE_CHECKING:
     from coldseal.service.verification import Verifier
     from coldseal.signing.keys import Ed25519Signer
 
+__all__ = ["Ingest", "NotAdmittedError", "Witness"]
+
 _log = Log("service.ingest")
 _PLACED = (ForkError, BrokenChainError, BrokenLinkError)
-
-
-class NotAdmittedError(TrustError):
-    """Who calls is no gateway, or not the one that was admitted for this log."""
-
-    verdict = "not-admitted"
 
 
 class Witness(NamedTuple):
@@ -115,7 +111,7 @@ class Ingest:
         """Walk the path: identify, verify, store, cosign, answer."""
         began = perf_counter()
         batch = parse_batch(body)
-        log = self._identify(certificate, origin_of(batch))
+        log = identify(self._admission, certificate, origin_of(batch))
         async with self._ledger.lock(log.origin):
             try:
                 accepted, known = await self._verify(log, batch)
@@ -127,20 +123,6 @@ class Ingest:
         self._metrics.batches.labels("repeated" if known else "stored").inc()
         self._metrics.ingest_seconds.observe(perf_counter() - began)
         return answer
-
-    def _identify(self, certificate: bytes | None, origin: str) -> AdmittedLog:
-        """Find the admitted log, and insist that its own gateway sends it."""
-        try:
-            peer = require_role(certificate, "gateway")
-        except (InputError, RoleError) as fault:
-            _log.emit(events.PEER_REFUSED, peer="", reason=str(fault))
-            raise NotAdmittedError(str(fault)) from fault
-        log = self._admission.find(origin)
-        if log is None or log.gateway != peer.name:
-            reason = f"{origin} is not admitted from {peer.name}"
-            _log.emit(events.PEER_REFUSED, peer=peer.name, reason=reason)
-            raise NotAdmittedError(reason)
-        return log
 
     async def _verify(self, log: AdmittedLog, batch: Batch) -> tuple[Accepted, Receipted | None]:
         """Hold the batch against what is held; a receipt comes with it if nothing in it is new."""

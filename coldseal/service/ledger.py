@@ -10,8 +10,10 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from coldseal.core.log.canonical import MAX_INTEGER
 from coldseal.core.log.delivery.wire import MAX_REFUTED
 from coldseal.errors import UnavailableError
+from coldseal.service.storage.announced import MAX_ANNOUNCED
 from coldseal.service.storage.sqlite import SqliteLedger
 from coldseal.service.storage.tree import LogTree
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from coldseal.core.log.delivery.receiver import Accepted, Head
     from coldseal.core.log.delivery.signatures import Refutation
-    from coldseal.service.storage.values import Evidence, KeptEvidence, Link, Receipted, Summary
+    from coldseal.service.storage.values import Announced, Evidence, KeptEvidence, Link, Receipted, Summary
 
 MERGE_WAL_BYTES: Final = 32 * 1024 * 1024
 """Written bytes after which the WAL is merged into the database, before the next commit."""
@@ -159,6 +161,34 @@ class Ledger:
         kept: list[bool] = []
         await self._commit(lambda store: kept.append(store.keep(evidence)))
         return kept[-1]
+
+    async def announce(self, origin: str, found: Sequence[Announced]) -> None:
+        """Put entries that were told ahead of their order on a log's list; durable on return.
+
+        Raises:
+            UnavailableError: not stored, or unknown, or there is no room.
+        """
+
+        def change(store: SqliteLedger) -> None:
+            if store.size_bytes >= store.limit_bytes:
+                raise UnavailableError("the ledger", f"the limit of {store.limit_bytes} bytes is reached")
+            store.announced.add(origin, found)
+
+        await self._commit(change)
+
+    async def settle(self, origin: str, seqs: Sequence[int]) -> None:
+        """Take entries off a log's list."""
+        await self._commit(lambda store: store.announced.remove(origin, seqs))
+
+    async def announced(
+        self, origin: str, *, below: int = MAX_INTEGER, limit: int = MAX_ANNOUNCED
+    ) -> list[Announced]:
+        """Give the newest entries on a log's list, newest first."""
+        return await self._read(lambda: self._store.announced.of(origin, below=below, limit=limit))
+
+    async def arrived(self) -> list[tuple[str, int]]:
+        """Name the logs of which an entry on the list has come in its order, with their sizes."""
+        return await self._read(self._store.announced.arrived)
 
     async def entries(self, origin: str, first: int, end: int) -> list[bytes]:
         """Give entries ``first`` to ``end``, as far as they are held."""

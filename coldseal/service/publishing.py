@@ -14,7 +14,7 @@ from coldseal.core.log.tiles import ENTRIES, Tile, is_in, parse_tile
 from coldseal.errors import InputError, UnavailableError
 from coldseal.observe import events
 from coldseal.observe.logs import Log
-from coldseal.service.ingest import NotAdmittedError
+from coldseal.service.callers import NotAdmittedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection

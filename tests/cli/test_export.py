@@ -22,7 +22,7 @@ from coldseal.core.log.merkle import leaf_hash, verify_inclusion
 from coldseal.core.log.proof import parse_proof
 from coldseal.core.log.record import parse_entry
 from coldseal.demo.gauges import LOG_ENTRIES, PUBLISHED_ENTRIES, read_gauges
-from coldseal.demo.site import ORIGIN, Site, prepare_site
+from coldseal.demo.site import ORIGIN, Site, make_fleet, prepare_site
 from coldseal.gateway.app import LOG_FOLDER, open_keys, open_log
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.store.drafts import Draft
@@ -30,7 +30,6 @@ from coldseal.gateway.store.log import Group
 from coldseal.gateway.store.sealing import Sealer
 from coldseal.identity.peer import peer
 from coldseal.page import page
-from tests.campaigns.test_sigkill import make_fleet
 from tests.gateway.test_app import load
 from tests.gateway.test_records import running
 from tests.waiting import until
@@ -51,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 async def _play(folder: Path) -> Site:
     """Run both programs until all is delivered."""
     site = await prepare_site(folder, 2)
-    fleet = make_fleet(site, Random(1))  # simulated weather, no secret
+    fleet = make_fleet(site, Random(1), interval_s=0.01)  # simulated weather, no secret
     async with (
         aiohttp.ClientSession() as http,
         site.service() as service,

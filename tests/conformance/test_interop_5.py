@@ -259,7 +259,6 @@ async def test_an_answer_to_nothing_is_told_so(rig: Rig) -> None:
         (Outcome.DUPLICATE, ReasonCode.SUCCESS),
         (Outcome.REJECTED, ReasonCode.PAYLOAD_FORMAT_INVALID),
         (Outcome.REFUSED, ReasonCode.NOT_AUTHORIZED),
-        (Outcome.BUSY, ReasonCode.QUOTA_EXCEEDED),
     ],
 )
 async def test_the_answer_says_what_became_of_a_message(

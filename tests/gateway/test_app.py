@@ -73,9 +73,9 @@ async def running(path: Path, *overrides: str) -> AsyncIterator[Gateway]:
         await gateway.close()
 
 
-def entries_of(path: Path) -> list[Entry]:
+def entries_of(path: Path, *overrides: str) -> list[Entry]:
     """Read a gateway's whole log."""
-    config = load_gateway(path)
+    config = load_gateway(path, overrides)
     reader = LogReader(
         config.gateway.data / app.LOG_FOLDER, read_symmetric_key(config.store.key, path.parent)
     )

@@ -68,6 +68,7 @@ def test_grants_are_read_as_they_stand(tmp_path: Path) -> None:
         (["uplink.url=http://service:8443"], ["uplink.url is 'http://service:8443'", "https://"]),
         (["uplink.url=https://service:8443"], ["uplink.certificate is missing"]),
         (["store.reserve_mb=512", "store.limit_mb=512"], ["store.reserve_mb is 512", "less than"]),
+        (["budget.critical_days=9"], ["budget.critical_days is 9", "at most warn_days"]),
         (["gateway.signature=none"], ["gateway.signature", "'none'"]),
         (["gateway.origin=/x"], ["gateway.origin is '/x'"]),
         (["gateway.origin=a//b"], ["gateway.origin is 'a//b'"]),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from coldseal.core.log import canonical
+from coldseal.gateway.budget import Watch
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.health import Instruments
 from coldseal.gateway.tally import Tally
@@ -91,6 +92,7 @@ async def shown_with(tmp_path: Path, url: str) -> AsyncIterator[Shown]:
                 log=parts.log,
                 journal=parts.journal,
                 store_key=KEY,
+                budget=Watch(config.budget, memory=lambda: 0, close=lambda _is_closed: None),
             )
             yield Shown(hands, parts, instruments, receipts)
 

@@ -153,6 +153,44 @@ async def test_messages_under_way_are_given_back_newest_first(
     assert [entry for entry in readings if "flags" in entry.data] == []
 
 
+async def test_what_waits_behind_a_failed_commit_is_given_back_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A redelivery of what failed was no duplicate after all, and what follows is not sealed before it.
+
+    A device that lost its connection repeats what is under way; that fails. Answered as a duplicate, it would
+    be forgotten by the device, and be nowhere.
+    """
+    hands, answers = Hands(), Answers()
+    async with open_parts(tmp_path, hands) as parts:
+        commit, began, gate = parts.log.commit, asyncio.Event(), asyncio.Event()
+
+        async def fail_once(group: Group, *, is_own: bool = False) -> None:
+            if gate.is_set():
+                await commit(group, is_own=is_own)
+            else:
+                began.set()
+                await gate.wait()
+                raise UnavailableError("the log", "planted")
+
+        monkeypatch.setattr(parts.log, "commit", fail_once)
+        running = asyncio.create_task(parts.pipeline.run())
+        parts.pipeline.submit(answers.to("first", payload(1), hands=hands))
+        await began.wait()
+        parts.pipeline.submit(answers.to("repeated", payload(1), hands=hands, redelivered=True))
+        parts.pipeline.submit(answers.to("next", payload(2), hands=hands))
+        gate.set()
+        await answers.reach(3)
+        for number in (1, 2):
+            parts.pipeline.submit(answers.to("again", payload(number), hands=hands, redelivered=True))
+        parts.pipeline.stop()
+        await running
+        readings = parts.entries("reading")
+    busy = [("first", BUSY), ("repeated", BUSY), ("next", BUSY)]
+    assert answers.outcomes == [*busy, ("again", SEALED), ("again", SEALED)]
+    assert [entry.src["seq"] for entry in readings] == [1, 2]
+
+
 async def test_a_few_messages_wait_for_the_commit_under_way_and_share_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

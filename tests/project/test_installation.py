@@ -68,7 +68,8 @@ def test_every_requirement_that_was_asked_for_is_pinned(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folders", "sets"), [(["coldseal"], ["runtime", "bulk"]), (["tests", "tools", "bench"], ["runtime", "dev"])]
+    ("folders", "sets"),
+    [(["coldseal"], ["runtime", "bulk"]), (["tests", "tools", "bench"], ["runtime", "dev"])],
 )
 def test_every_package_that_is_imported_is_asked_for(folders: list[str], sets: list[str]) -> None:
     """Nothing is used that is here only because something else happened to need it."""

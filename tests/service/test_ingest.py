@@ -25,7 +25,7 @@ from coldseal.core.log.delivery.wire import encode_batch
 from coldseal.core.log.record import frame
 from coldseal.errors import InputError, UnavailableError
 from coldseal.identity.peer import Role
-from coldseal.service.ingest import NotAdmittedError
+from coldseal.service.callers import NotAdmittedError
 from coldseal.service.storage import sqlite
 from coldseal.service.verification import Audit
 from tests.sealed import COSIGNED, ORIGIN, SealedLog, new_keys, witness_key

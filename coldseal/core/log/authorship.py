@@ -34,6 +34,15 @@ def verify_entry(spki: bytes, mode: str, entry: Entry | Signed | Usual) -> str |
     return None
 
 
+def is_signed(spki: bytes, sig: bytes, body: bytes) -> bool:
+    """Whether a signature over a body is by a record key; `verify_entry` says why an entry's fails."""
+    try:
+        _load(spki)[0].verify(sig, body, _SHA256)
+    except (InvalidSignature, InputError):
+        return False
+    return True
+
+
 @lru_cache(maxsize=1024)
 def _load(spki: bytes) -> tuple[ec.EllipticCurvePublicKey, str]:
     """Load a record key once.

@@ -29,7 +29,7 @@ MAX_ENTRY = 65_535
 KINDS = frozenset(
     {"genesis", "reading", "rejected", "gap", "excursion", "alarm", "ack", "disposition", "profile"}
     | {"calibration", "config", "key", "clock", "boot", "shutdown", "heartbeat", "segment", "prune"}
-    | {"export", "access", "esig", "correction", "import"}
+    | {"export", "access", "esig", "correction", "import", "drill"}
 )
 CLOCK_STATES = frozenset({"synchronised", "holdover", "unsynchronised"})
 

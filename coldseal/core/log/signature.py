@@ -14,9 +14,10 @@ _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _HALF = _ORDER // 2
 _SEQUENCE, _INTEGER = 0x30, 0x02  # tags of DER
 _SHORTEST = 8
-_USUAL = re.compile(  # three of four low signatures: plain from their first bytes
+is_plain = re.compile(
     rb"\x30(?:\x44\x02\x20[\x01-\x7f]|\x45\x02\x21\x00[\x80-\xfe]).{31}\x02\x20[\x01-\x7e].{31}", re.DOTALL
-)
+).fullmatch
+"""Whether a signature is one of the many whose first bytes show that it is `is_low_s`; no says nothing."""
 
 
 def is_low_s(der: bytes) -> bool:
@@ -25,7 +26,7 @@ def is_low_s(der: bytes) -> bool:
     Raises:
         InputError: not the strict DER of two integers from 1 to the order of P-256 less one.
     """
-    return _USUAL.fullmatch(der) is not None or _parse(der)[1] <= _HALF
+    return is_plain(der) is not None or _parse(der)[1] <= _HALF
 
 
 def low_s(der: bytes) -> bytes:
@@ -34,7 +35,7 @@ def low_s(der: bytes) -> bytes:
     Raises:
         InputError: not strict DER, as for `is_low_s`.
     """
-    if _USUAL.fullmatch(der) is not None:
+    if is_plain(der) is not None:
         return der
     r, s = _parse(der)
     return der if s <= _HALF else _encode(r, _ORDER - s)

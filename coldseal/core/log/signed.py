@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from coldseal.core.log.record import MAX_ENTRY, parse_entry
-from coldseal.core.log.signature import is_low_s
+from coldseal.core.log.signature import is_low_s, is_plain
 from coldseal.errors import InputError
 
 _TEXT = rb'"[ !#-\[\]-~]*+"'  # visible ASCII that JSON writes in one way only
@@ -50,21 +50,22 @@ _USUAL = re.compile(
 
 
 _BODY_AT = len('{"body":')
-_BEHIND_STATE = len('"},"v":1}')
-_LAID_OUT = re.compile(  # the same once more, for whoever needs its parts
-    (
+_STATE, _BEHIND_STATE = 5, len('"},"v":1}')  # the group in the last piece
+_HEAD, _MIDDLE, _TAIL = (  # the same once more in three pieces, for whoever needs its parts
+    re.compile(pattern.decode())
+    for pattern in (
         rb'\{"body":\{"data":\{(?:"flags":(\[%b(?:,%b)*+\]),)?+"q":(\[%b(?:,%b)*+\]),"sensor":(%b)\},'
+        % (_TEXT, _TEXT, _QUANTITY, _QUANTITY, _TEXT),
         rb'"kid":"([0-9a-f]{16})","kind":"([a-z][a-z0-9-]{0,31})","log":"([!#-*,-\[\]-~]{1,255})",'
-        rb'"prev":"([0-9a-f]{64})","seq":(%b),"src":\{(?:"boot":%b,)?+"dev":(%b)(?:,"fp":%b)?+(?:,"pid":%b)?+'
-        rb'(?:,"seq":%b)?+,"sha256":%b(?:,"t":%b)?+\},"t":"(%b)",'
-        rb'"tq":\{"boot":"([0-9a-f]{8})","err":%b,"mono":(%b),"off":%b,'
-        rb'"s":"(?P<state>synchronised|holdover|unsynchronised)"\},"v":1\}(?:,"sig":"(%b)")?+\}'
+        rb'"prev":"([0-9a-f]{64})","seq":(%b),"src":' % _COUNT,
+        rb'\{(?:"boot":%b,)?+"dev":(%b)(?:,"fp":%b)?+(?:,"pid":%b)?+(?:,"seq":%b)?+,"sha256":%b(?:,"t":%b)?+\},'
+        rb'"t":"(%b)","tq":\{"boot":"([0-9a-f]{8})","err":%b,"mono":(%b),"off":%b,'
+        rb'"s":"(synchronised|holdover|unsynchronised)"\},"v":1\}(?:,"sig":"(%b)")?+\}'
         % (
-            *(_TEXT, _TEXT, _QUANTITY, _QUANTITY, _TEXT),
-            *(_COUNT, _TEXT, _TEXT, _TEXT, _WHOLE, _WHOLE, _TEXT, _TEXT),
+            *(_TEXT, _TEXT, _TEXT, _WHOLE, _WHOLE, _TEXT, _TEXT),
             *(_TIME, _COUNT, _COUNT, _WHOLE, _SIG),
-        )
-    ).decode()
+        ),
+    )
 )
 
 
@@ -109,22 +110,64 @@ class Signed(NamedTuple):
     body: bytes
 
 
+Expected: TypeAlias = tuple["re.Match[str]", str, str, str, str, str, bytes | None, bytes]
+"""What is not known beforehand of an entry that is as expected: its quantities (`quantities_of` reads them),
+then as in `Usual`: ``dev``, ``t``, ``boot``, ``mono`` (as text), ``state``, ``sig``, ``body``."""
+
+
 def parse_usual(raw: bytes) -> Usual | None:
     """Read an entry that is laid out as a reading is; its signature is not verified.
 
     Returns:
         None for anything else, be it an entry or not: `parse_entry` judges it.
     """
-    found = _LAID_OUT.fullmatch(raw.decode()) if len(raw) <= MAX_ENTRY and raw.isascii() else None
-    if found is None:
+    text = raw.decode() if len(raw) <= MAX_ENTRY and raw.isascii() else ""
+    head = _HEAD.match(text)
+    middle = head and _MIDDLE.match(text, head.end())
+    found = middle and parse_expected(raw, middle[0])
+    if not middle or found is None:
         return None
-    flags, q, sensor, kid, kind, log, prev, seq, dev, t, boot, mono, state, text = found.groups()
-    sig = None if text is None else a2b_base64(text)
-    if sig is not None and not _is_low_s(sig):
+    quantities, dev, t, boot, mono, state, sig, body = found
+    kid, kind, log, prev, seq = middle.groups()
+    parts = (*quantities.groups(), kid, kind, log, prev, int(seq), dev)
+    return Usual._make((body, *parts, t, boot, int(mono), state, sig))
+
+
+def expect(kid: str, log: str) -> str:
+    """Give what stands in a reading between its data and the hash of the entry before, for `parse_expected`.
+
+    Returns:
+        Nothing, where no reading that is laid out as usual has such a key id or log.
+    """
+    begin = f'"kid":"{kid}","kind":"reading","log":"{log}","prev":"'
+    return begin if _MIDDLE.fullmatch(f'{begin}{"0" * 64}","seq":0,"src":') else ""
+
+
+def parse_expected(raw: bytes, middle: str) -> Expected | None:
+    """Read an entry that is laid out as a reading is, of which the greater part of the place is known.
+
+    Args:
+        raw: the entry.
+        middle: what `expect` gave, the hash of the entry before, and ``","seq":N,"src":``.
+
+    Returns:
+        None for anything else, be it an entry or not: `parse_usual` and `parse_entry` judge it.
+    """
+    if len(raw) > MAX_ENTRY or not raw.isascii():
         return None
-    body = raw[_BODY_AT : found.end("state") + _BEHIND_STATE]
-    who = (kid, kind, log, prev, int(seq), dev)
-    return Usual._make((body, flags, q, sensor, *who, t, boot, int(mono), state, sig))
+    text = raw.decode()
+    head = _HEAD.match(text)
+    if head is None or not text.startswith(middle, head.end()):
+        return None
+    tail = _TAIL.fullmatch(text, head.end() + len(middle))
+    if tail is None:
+        return None
+    dev, t, boot, mono, state, base64 = tail.groups()
+    body = raw[_BODY_AT : tail.end(_STATE) + _BEHIND_STATE]
+    if base64 is None:
+        return head, dev, t, boot, mono, state, None, body
+    sig = a2b_base64(base64)
+    return (head, dev, t, boot, mono, state, sig, body) if is_plain(sig) or _is_low_s(sig) else None
 
 
 def parse_signed(raw: bytes) -> Signed:

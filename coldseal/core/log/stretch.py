@@ -13,13 +13,13 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coldseal.core.log.authorship import verify_entry
+from coldseal.core.log.authorship import is_signed, verify_entry
 from coldseal.core.log.canonical import encode_base64
 from coldseal.core.log.keys import RECORD
-from coldseal.core.log.record import parse_entry, parse_frames
+from coldseal.core.log.record import key_id, parse_entry, parse_frames
 from coldseal.core.log.rules import Fault, Policy, Rules, Verdict, in_order
-from coldseal.core.log.signed import Usual, parse_usual
-from coldseal.core.log.table import rows_of, rows_of_usual
+from coldseal.core.log.signed import Usual, expect, parse_expected, parse_usual
+from coldseal.core.log.table import rows_of, rows_of_parts, rows_of_usual
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ SILENT_BEATS, SILENT_MS = 2.5, 5_000
 _READ_WHOLE: Final = frozenset({"boot", "genesis", "prune"})
 """Kinds of which more is checked than every entry has."""
 
+
+_SECOND: Final = 19
+"""Characters of a time before its milliseconds."""
 
 QUIET_MS: Final = SILENT_MS
 """No promise of heartbeats makes so short a time a silence."""
@@ -118,20 +121,11 @@ def examine_entries(
     rules: Rules, first: int, entries: Sequence[bytes], *, is_tabled: bool = False
 ) -> Stretch:
     """Do the same with entries that are out of their frames."""
-    found = _Examination(rules, first)
+    found = _Examination(rules, first, is_tabled=is_tabled)
     for seq, raw in enumerate(entries, first):
         leaf = sha256(b"\x00" + raw).digest()  # as leaf_hash; this is the hot path
-        usual = parse_usual(raw)
-        try:
-            if usual is None or usual.kind in _READ_WHOLE:
-                found.take_whole(seq, parse_entry(raw), is_tabled=is_tabled)
-            else:
-                found.take(seq, usual)
-                if is_tabled:
-                    found.table.append(rows_of_usual(usual))
-        except InputError as error:
-            found.fault(Verdict.MALFORMED, seq, str(error))
-            found.before = None
+        if not found.take_expected(seq, raw):
+            found.take_any(seq, raw)
         found.leaves.append(leaf)
         found.expected = leaf.hex()
     return found.stretch()
@@ -140,7 +134,7 @@ def examine_entries(
 class _Examination:
     """What is known while a stretch is examined."""
 
-    def __init__(self, rules: Rules, first: int) -> None:
+    def __init__(self, rules: Rules, first: int, *, is_tabled: bool) -> None:
         """Nothing was looked at yet."""
         self.rules = rules
         self.first = first
@@ -150,28 +144,91 @@ class _Examination:
         self.kinds: list[str] = []
         self.times: list[str] = []
         self.unsynchronised = 0
-        self.head: Usual | None = None
-        self.before: Usual | None = None
+        self.head: Mark | None = None
         self.is_start = False
         self.prunings: list[Entry] = []
         self.table: list[str] = []
         self._policy = rules.policy
-        self._key, self._key_end = rules.record_key(first)
-        self._before_ms = 0
+        self._is_tabled = is_tabled
+        self._turn_key(first)
+        self._t_ms = self._mono_ms = 0
+        self._boot = self._kind = self._second = ""
+        self._second_ms = 0
         self._beat_s, self._beat_end = rules.heartbeat(first)
-        self._latest_ms, self._anchor_end = _latest(rules, first)
+        self._turn_anchor(first)
 
     def fault(self, verdict: Verdict, seq: int, detail: str) -> None:
         """Note a fault."""
         self.faults.append(Fault(verdict, seq, detail))
 
-    def take_whole(self, seq: int, entry: Entry, *, is_tabled: bool) -> None:
+    @property
+    def before(self) -> Mark | None:
+        """The place in time of the entry before; None if it could not be read."""
+        return Mark(self._t_ms, self._mono_ms, self._boot, self._kind) if self._boot else None
+
+    def take_expected(self, seq: int, raw: bytes) -> bool:
+        """Check a reading that stands where it should, as most do.
+
+        Returns:
+            False for any other entry, and for one with a fault: nothing is noted, `take_any` looks at it.
+        """
+        if seq >= self._key_end:
+            self._turn_key(seq)
+        if not self._boot or not self._expect:
+            return False
+        found = parse_expected(raw, f'{self._expect}{self.expected}","seq":{seq},"src":')
+        if found is None:
+            return False
+        quantities, dev, t, boot, mono, state, sig, body = found
+        if t[:_SECOND] != self._second:
+            self._second, self._second_ms = t[:_SECOND], millis(t) - int(t[_SECOND + 1 : -1])
+        t_ms, mono_ms = self._second_ms + int(t[_SECOND + 1 : -1]), int(mono)
+        passed = t_ms - self._t_ms
+        if seq >= self._anchor_end:
+            self._turn_anchor(seq)
+        if (
+            boot != self._boot
+            or t_ms > self._latest_ms
+            or (
+                not (0 <= passed <= QUIET_MS and -STEP_MS <= passed - mono_ms + self._mono_ms <= STEP_MS)
+                and self._odd(seq, Mark(t_ms, mono_ms, boot, "reading"))
+            )
+            or (self.rules.is_signature_checked and not self._is_signed(sig, body))
+        ):
+            return False
+        self._t_ms, self._mono_ms, self._kind = t_ms, mono_ms, "reading"
+        self.kinds.append("reading")
+        self.times.append(t)
+        self.unsynchronised += state == "unsynchronised"
+        if self._is_tabled:
+            self.table.append(rows_of_parts(seq, t, dev, quantities.groups()))
+        return True
+
+    def _is_signed(self, sig: bytes | None, body: bytes) -> bool:
+        """Whether an entry bears the signature that it needs here."""
+        return self._policy.mode == "checkpoint" if sig is None else is_signed(self._key, sig, body)
+
+    def take_any(self, seq: int, raw: bytes) -> None:
+        """Check whatever stands there, and note each fault."""
+        usual = parse_usual(raw)
+        try:
+            if usual is None or usual.kind in _READ_WHOLE:
+                self._take_whole(seq, parse_entry(raw))
+            else:
+                self._take(seq, usual)
+                if self._is_tabled:
+                    self.table.append(rows_of_usual(usual))
+        except InputError as error:
+            self.fault(Verdict.MALFORMED, seq, str(error))
+            self._boot = ""
+
+    def _take_whole(self, seq: int, entry: Entry) -> None:
         """Check an entry whose contents matter, or are laid out in another way than a reading's."""
         mono = entry.tq["mono"]
-        if entry.kind == "boot" and self.before is not None and self.before.kind == "clock":
+        if entry.kind == "boot" and self._boot and self._kind == "clock":
             self.faults = without_silence(self.faults, seq - 1)
             self.is_start = self.is_start or seq - 1 == self.first
-        self.take(
+        self._take(
             seq,
             Usual(
                 entry.body,
@@ -196,10 +253,10 @@ class _Examination:
             self.fault(Verdict.GENESIS, seq, f"its {field} is {entry.data.get(field)}, not what is trusted")
         if entry.kind == "prune":
             self.prunings.append(entry)
-        if is_tabled:
+        if self._is_tabled:
             self.table.append(rows_of(entry))
 
-    def take(self, seq: int, entry: Usual) -> None:
+    def _take(self, seq: int, entry: Usual) -> None:
         """Check what every entry has."""
         kind, prev = entry.kind, entry.prev
         if seq == self.first:
@@ -224,38 +281,40 @@ class _Examination:
 
         Where that is not its place, something is missing or moved: a gap, and not another key's work.
         """
-        if seq >= self._key_end:
-            self._key, self._key_end = self.rules.record_key(seq)
         key = self._key if entry.seq == seq else self.rules.record_key(entry.seq)[0]
-        mode = RECORD if entry.kind == "key" else self.rules.policy.mode
+        mode = RECORD if entry.kind == "key" else self._policy.mode
         if reason := verify_entry(key, mode, entry):
             self.fault(Verdict(reason), seq, f"kind {entry.kind}, kid {entry.kid}")
 
+    def _turn_key(self, seq: int) -> None:
+        """Take the key that signs from here on."""
+        self._key, self._key_end = self.rules.record_key(seq)
+        self._expect = expect(key_id(self._key), self._policy.origin)
+
     def _time(self, seq: int, entry: Usual) -> None:
         """Hold an entry's time against the one before and against the cosignature that covers it."""
-        t_ms, before = millis(entry.t), self.before
-        if before is None:
-            if seq == self.first:
-                self.head = entry
-        elif (
-            before.boot != entry.boot
-            or not 0 <= t_ms - self._before_ms <= QUIET_MS  # most entries come soon after another one
-            or not -STEP_MS <= t_ms - self._before_ms - (entry.mono - before.mono) <= STEP_MS
-        ):
-            self._between(seq, before, entry)
-        self.before, self._before_ms = entry, t_ms
+        after = Mark(millis(entry.t), entry.mono, entry.boot, entry.kind)
+        if seq == self.first:
+            self.head = after
+        elif odd := self._odd(seq, after):
+            self.fault(odd[0], seq, odd[1])
+        self._t_ms, self._mono_ms, self._boot, self._kind = after
         if seq >= self._anchor_end:
-            self._latest_ms, self._anchor_end = _latest(self.rules, seq)
-        if t_ms > self._latest_ms:
+            self._turn_anchor(seq)
+        if after.t_ms > self._latest_ms:
             detail = f"its time {entry.t} lies behind the cosignature over it, {self.rules.anchor(seq)[0]} s"
             self.fault(Verdict.CLOCK_DRIFT, seq, detail)
 
-    def _between(self, seq: int, before: Usual, entry: Usual) -> None:
-        """Look closely at the time between an entry and the one before."""
+    def _odd(self, seq: int, after: Mark) -> tuple[Verdict, str] | None:
+        """Say what is wrong with the time between an entry and the one before."""
         if seq >= self._beat_end:
             self._beat_s, self._beat_end = self.rules.heartbeat(seq)
-        if odd := between(_mark(before), _mark(entry), self._beat_s):
-            self.fault(odd[0], seq, odd[1])
+        return None if self.before is None else between(self.before, after, self._beat_s)
+
+    def _turn_anchor(self, seq: int) -> None:
+        """Take the latest time in milliseconds that entries may have from here on."""
+        t, self._anchor_end = self.rules.anchor(seq)
+        self._latest_ms = t * 1000 + DRIFT_MS
 
     def stretch(self) -> Stretch:
         """Give what was found."""
@@ -268,23 +327,12 @@ class _Examination:
             earliest=min(self.times, default=""),
             latest=max(self.times, default=""),
             unsynchronised=self.unsynchronised,
-            head=None if self.head is None else _mark(self.head),
-            tail=None if self.before is None else _mark(self.before),
+            head=self.head,
+            tail=self.before,
             is_start=self.is_start,
             prunings=tuple(self.prunings),
             table="".join(self.table),
         )
-
-
-def _mark(entry: Usual) -> Mark:
-    """Give an entry's place in time."""
-    return Mark(millis(entry.t), entry.mono, entry.boot, entry.kind)
-
-
-def _latest(rules: Rules, seq: int) -> tuple[int, int]:
-    """Give the latest time in milliseconds that an entry may have, and the seq up to which it holds."""
-    t, end = rules.anchor(seq)
-    return t * 1000 + DRIFT_MS, end
 
 
 def between(before: Mark, after: Mark, heartbeat_s: int) -> tuple[Verdict, str] | None:

@@ -47,14 +47,26 @@ def rows_of_usual(found: Usual) -> str:
     """Give the same of an entry that is laid out as a reading is."""
     if found.kind != "reading":
         return ""
-    flags = "" if found.flags is None else found.flags[2:-2].replace('","', " ")
-    device, sensor = found.dev[1:-1], found.sensor[1:-1]
-    head = f"{found.seq},{found.t},{device},{sensor}"
-    quantities = _QUANTITY.findall(found.q)
+    return rows_of_parts(found.seq, found.t, found.dev, (found.flags, found.q, found.sensor))
+
+
+def rows_of_parts(seq: int, t: str, dev: str, data: Sequence[str | None]) -> str:
+    """Give the same of such a reading's parts.
+
+    Args:
+        seq: its place.
+        t: its time.
+        dev: JSON of the device's name.
+        data: JSON of its flags, quantities and sensor, of texts without escapes.
+    """
+    flags, q, sensor = data[0], data[1] or "", data[2] or ""
+    flags = "" if flags is None else flags[2:-2].replace('","', " ")
+    head = f"{seq},{t},{dev[1:-1]},{sensor[1:-1]}"
+    quantities = _QUANTITY.findall(q)
     rows = "".join([f"{head},{name},{value},{unit},{flags}\n" for name, unit, value in quantities])
     if rows.count(",") == _COMMAS * len(quantities):
         return rows
-    begin = (str(found.seq), found.t, device, sensor)
+    begin = (str(seq), t, dev[1:-1], sensor[1:-1])
     return "".join(_row(*begin, name, value, unit, flags) for name, unit, value in quantities)
 
 

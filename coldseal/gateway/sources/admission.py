@@ -104,6 +104,8 @@ class Reception:
         self._policy, self._house, self._report = policy, house, report
         self._keep, self._now, self._dispatch = keep, now, dispatch
         self._passwords = passwords
+        self.closed_for = ""
+        """Why nobody is let in; empty if somebody may be."""
         self._threads = ThreadPoolExecutor(_WORKERS, "password")
         self._waiting = 0
 
@@ -128,7 +130,9 @@ class Reception:
     def log_in(self, link: Link, connect: Connect) -> None:
         """Find out who asks to be let in, now or once a thread has checked the password."""
         name, password, passwords = connect.username, connect.password, self._passwords
-        if link.holder is not None:
+        if self.closed_for:
+            self._refuse(link, ReasonCode.SERVER_UNAVAILABLE, self.closed_for)
+        elif link.holder is not None:
             self._admit(link, connect, Identity(link.holder.name, link.holder.fingerprint))
         elif passwords is None or name is None or password is None:
             self._refuse(link, ReasonCode.NOT_AUTHORIZED, "neither certificate nor password")

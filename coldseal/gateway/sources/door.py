@@ -46,6 +46,9 @@ class House:
     Args:
         limits: the bounds.
         turned_away: called with the name of the bound that is reached.
+
+    Attributes:
+        is_closed: nobody is let in for now: memory is short.
     """
 
     def __init__(self, limits: DoorLimits, turned_away: Callable[[str], None]) -> None:
@@ -54,6 +57,7 @@ class House:
         self._turned_away = turned_away
         self._inside: Counter[str] = Counter()
         self._half_open: Counter[str] = Counter()
+        self.is_closed = False
 
     @property
     def count(self) -> int:
@@ -64,6 +68,7 @@ class House:
         """Count a caller in, half-open at first; False when a bound is reached."""
         limits = self.limits
         for bound, found, allowed in (
+            ("budget.memory_mb", int(self.is_closed), 1),
             ("max_connections", self._inside.total(), limits.max_connections),
             ("max_connections_per_address", self._inside[address], limits.max_connections_per_address),
             ("max_half_open", self._half_open.total(), limits.max_half_open),

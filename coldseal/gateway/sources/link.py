@@ -34,8 +34,8 @@ class Link(asyncio.Protocol):
         cut: why we ended it, if we did.
     """
 
-    __slots__ = ("_is_paused", "_listener", "_slow_since", "_transport", "accepted_at", "address",
-                 "client_id", "connection", "cut", "device", "holder")  # fmt: skip
+    __slots__ = ("_full_since", "_is_paused", "_listener", "_slow_since", "_transport", "accepted_at",
+                 "address", "client_id", "connection", "cut", "device", "holder")  # fmt: skip
 
     def __init__(self, listener: MqttListener, address: str) -> None:
         """Wait for the transport."""
@@ -50,6 +50,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._is_paused = False
         self._slow_since: float | None = None
+        self._full_since: float | None = None
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -122,6 +123,15 @@ class Link(asyncio.Protocol):
         """Cut off a client that has been slow for too long."""
         if self._slow_since is not None and now - self._slow_since > self._listener.max_slow_s:
             self.cut_off("slow")
+
+    def waits_for_room_s(self, now: float) -> float:
+        """Give for how long messages of this client have found no room, in seconds."""
+        dialogue = self.connection.dialogue
+        if dialogue is None or not dialogue.inbound.load:
+            self._full_since = None
+        elif dialogue.inbound.retry and self._full_since is None:
+            self._full_since = now
+        return 0.0 if self._full_since is None else now - self._full_since
 
     def end(self, reason: ReasonCode, text: str) -> None:
         """End the connection with a reason that the client is told."""

@@ -50,7 +50,7 @@ ANSWERS: Final[dict[int, ReasonCode]] = {
     Outcome.REFUSED: ReasonCode.NOT_AUTHORIZED,
     Outcome.BUSY: ReasonCode.QUOTA_EXCEEDED,
 }
-"""How each outcome is said in MQTT 5; 3.1.1 has one acknowledgement for all but BUSY, and none for that."""
+"""How each outcome is said in MQTT 5; 3.1.1 has one acknowledgement for all. BUSY is answered in neither."""
 
 _TICK_S: Final = 1.0
 _STOP_S: Final = 5.0
@@ -132,6 +132,10 @@ class MqttListener:
 
     # Opening and closing
 
+    def close_to_all(self, why: str) -> None:
+        """Let nobody in from now on, and say why to whoever comes."""
+        self._reception.closed_for = why
+
     async def start(self) -> None:
         """Take back what was kept, and open the doors.
 
@@ -202,6 +206,10 @@ class MqttListener:
             self._ticking.cancel()
         self._reception.close()
         self._writer.close()
+
+    def close_doors(self, is_closed: bool) -> None:  # noqa: FBT001 -- a state that begins or ends
+        """Let nobody new in, or let them in again; who is inside is served."""
+        self._house.is_closed = is_closed
 
     async def _until(self, is_done: Callable[[], bool]) -> None:
         """Wait for something that the loop's other work brings about, but not for ever."""
@@ -281,6 +289,18 @@ class MqttListener:
                 elif isinstance(event, Fault):
                     self._fault(event)
 
+    def _try_again(self, link: Link, now: float, stamp: Stamp) -> None:
+        """Hand over what found no room; who can be told why it waits, is told so after a while."""
+        dialogue = link.connection.dialogue
+        if dialogue is None:
+            return
+        inbound, longest_s = dialogue.inbound, self._config.max_full_s
+        waited_s = link.waits_for_room_s(now)
+        if inbound.can_be_told and longest_s is not None and waited_s > longest_s:
+            link.end(ReasonCode.QUOTA_EXCEEDED, "the store is full: keep what was not acknowledged")
+        for received in inbound.take_retries():
+            self._hand_over(received, stamp)
+
     def _fault(self, fault: Fault) -> None:
         """A client broke the standard; the machine has ended its connection."""
         link = self._links.get(fault.connection)
@@ -354,13 +374,11 @@ class MqttListener:
             if link.holder is not None and link.holder.not_after <= today:
                 link.end(ReasonCode.NOT_AUTHORIZED, "the certificate has expired")
         stamp = self._clock.now()
-        for link in tuple(self.paused):
-            dialogue = link.connection.dialogue
-            for received in dialogue.inbound.take_retries() if dialogue is not None else ():
-                self._hand_over(received, stamp)
+        for link in tuple(self._links.values()):
+            self._try_again(link, now, stamp)
         for door in self._doors.values():
             door.resume()
-        if self._house.count < self._house.limits.max_connections:
+        if self._house.count < self._house.limits.max_connections and not self._house.is_closed:
             self._report.has_room("max_connections")
         self.show()
         self.dispatch()

@@ -7,6 +7,7 @@ key. The WAL is never copied into the file unasked, not even by closing: its own
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ KEY_BYTES = 32
 PAGE_BYTES = 4096
 BUSY_MS = 5_000
 _SCANNED_BYTES = 64 * 1024
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MARKERS = (b"SQLite format 3\0", b"CREATE TABLE", b'{"body":')
 
 
@@ -62,6 +64,15 @@ class StoreDamagedError(TrustError):
             f"{what} is damaged{place}: {why}. Copy the data directory away, with its WAL, before anything"
             " else: recovery needs every file as it is"
         )
+
+
+class WrongKeyError(OperatorError):
+    """The first page cannot be read with this key: it is another's, or the page is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file."""
+        hint = "Give the key that the store was made with, or another data directory."
+        super().__init__(f"{path} is not a database under this key", hint)
 
 
 class StoreFullError(UnavailableError):
@@ -110,8 +121,7 @@ def open_database(
             verify_encrypted(path)
         except apsw.NotADBError as error:
             connection.close(True)
-            hint = "Give the key that the store was made with, or another data directory."
-            raise OperatorError(f"{path} is not a database under this key", hint) from error
+            raise WrongKeyError(path) from error
         except BaseException:
             connection.close(True)
             raise
@@ -207,7 +217,7 @@ def _first_bytes(file: Path) -> bytes:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn the driver's errors into ours, by whose fault they are.
+    """Turn the driver's errors, and the operating system's, into ours, by whose fault they are.
 
     Args:
         what: the file or part that an error will name.
@@ -215,10 +225,14 @@ def translated(what: str) -> Iterator[None]:
     Raises:
         StoreFullError: there is no room on the disk.
         StoreDamagedError: a page is not what was written.
-        UnavailableError: any other error of the driver.
+        UnavailableError: any other error.
     """
     try:
         yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreFullError(str(error.strerror)) from error
+        raise UnavailableError(what, str(error.strerror)) from error
     except apsw.FullError as error:
         raise StoreFullError(str(error)) from error
     except (apsw.CorruptError, apsw.NotADBError) as error:

@@ -44,6 +44,10 @@ class Disk:
         """Remove a file; not durable before `sync_directory`."""
         path.unlink()
 
+    def make_directory(self, directory: Path) -> None:
+        """Make a directory for this user alone; not durable before the `sync_directory` of what it is in."""
+        directory.mkdir(mode=0o700, exist_ok=True)
+
     def sync_directory(self, directory: Path) -> None:
         """Make names that were made, changed or removed survive a power cut."""
         sync_directory(directory)

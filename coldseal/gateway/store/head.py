@@ -55,19 +55,21 @@ class HeadFile:
 
     @classmethod
     def create(cls, path: Path, disk: Disk = DISK) -> HeadFile:
-        """Make the head of an empty log, durable before the log's first entry can be.
+        """Make the head of an empty log: whole or not at all, durable before the log's first entry can be.
 
         Raises:
             UnavailableError: it cannot be written.
         """
         try:
-            file = disk.create(path)
+            draft = path.with_name(f"{path.name}.new")
+            file = disk.create(draft)
             try:
                 for slot in range(2):
                     disk.write(file, _encode(EMPTY_HEAD), slot * _SLOT_BYTES)
                 disk.sync(file)
             finally:
                 os.close(file)
+            disk.rename(draft, path)
             disk.sync_directory(path.parent)
         except OSError as error:
             raise UnavailableError(str(path), str(error.strerror)) from error

@@ -21,6 +21,7 @@ from coldseal.gateway.store.database import PAGE_BYTES, DatabaseError, StoreFull
 from coldseal.gateway.store.disk import DISK, Disk
 from coldseal.gateway.store.head import Head
 from coldseal.gateway.store.opening import CHAIN, DAY, SETTINGS, SNAPSHOT, chain_state, open_store
+from coldseal.gateway.store.packing import Packer
 from coldseal.gateway.store.reader import SPAN_LEVEL, TILE_LEVEL
 from coldseal.gateway.store.segments import (
     ENDED,
@@ -84,6 +85,7 @@ class Log:
         reader: reads what is on disk; for the loop's thread only.
         replayed: entries that opening had to look at.
         checkpoint_size: entries below the newest checkpoint.
+        packer: packs what has ended.
     """
 
     def __init__(self, opened: Opened, directory: Path, key: bytes, limits: Limits, disk: Disk) -> None:
@@ -100,6 +102,7 @@ class Log:
         self._day = int(opened.state[DAY].value)
         self._space = Space(directory, limits, disk)
         self._space.recount(self._segment.path, self._segment.wal)
+        self.packer = Packer(directory, key, self._space, disk)
         self._failure = ""
         self._lock = asyncio.Lock()
         self._upkeep_due = asyncio.Event()
@@ -167,6 +170,15 @@ class Log:
         """Give the size of the log's directory."""
         return self._space.used()
 
+    @property
+    def space(self) -> Space:
+        """What room there is."""
+        return self._space
+
+    def close_room(self, is_closed: bool) -> None:  # noqa: FBT001 -- a fault is begun or ended
+        """Behave as if there were no room for ordinary entries, or no longer: for a drill."""
+        self._space.is_closed = is_closed
+
     def make_room(self) -> None:
         """Let go of files that were replaced, and count anew what the directory takes up."""
         self.reader.close()
@@ -223,9 +235,14 @@ class Log:
             with suppress(StoreFullError):  # there may be room at the next commit, which asks again
                 self.reader.close()  # it must not hold up what ends
                 await _see_through(self._copier, self._settle)
+                self.packer.due.set()
                 await _see_through(self._copier, self._segment.copy_wal)
                 async with self._lock:  # the few pages since: with none left, the next commit starts it anew
                     await _see_through(self._copier, self._segment.copy_wal)
+
+    async def pack(self) -> None:
+        """Pack ended segments one after the other, slowly, beside everything else, as long as this runs."""
+        await self.packer.run(self.make_room)
 
     async def close(self) -> None:
         """Finish what is under way, copy the WAL, and let others write.
@@ -240,6 +257,7 @@ class Log:
                 await _see_through(self._copier, self._finish)
         self._committer.shutdown()
         self._copier.shutdown()
+        self.packer.close()
 
     def _require_sound(self) -> None:
         """Raise if an earlier failure left the log in doubt."""

@@ -80,7 +80,7 @@ def open_store(directory: Path, key: bytes, *, new: Chain, day: int, disk: Disk)
         UnavailableError: a file cannot be read or written.
     """
     with ExitStack() as stack:
-        stack.callback(os.close, _lock(directory))
+        stack.callback(os.close, lock_log(directory, disk))
         starts = list_segments(directory)
         head = _open_head(directory, disk, is_new=not starts)
         stack.callback(head.close)
@@ -103,7 +103,8 @@ def open_store(directory: Path, key: bytes, *, new: Chain, day: int, disk: Disk)
             raise StoreDamagedError("the log", f"it had {found.size} entries, {size} are found", size)
         replayed = _replay(chain, reader)
         _verify_head(found, chain, reader)
-        if size > found.size:  # a crash came between a commit and its head
+        if size > found.size:  # a crash came between a commit and its head, or even its sync
+            _sync(segment.wal, disk)
             head.write(Head(chain.size, chain.tree.root()))
         checkpoint = reader.checkpoint_at_most(size)
         resources = stack.pop_all()
@@ -116,10 +117,10 @@ def chain_state(chain: Chain) -> State:
     return State(chain.size, canonical.encode(chain.state()))
 
 
-def _lock(directory: Path) -> int:
+def lock_log(directory: Path, disk: Disk) -> int:
     """Make sure that nobody else writes the log; held until the descriptor is closed."""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_directory(directory, disk)
         file = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         hint = "Give a data directory that this user may write."
@@ -131,6 +132,14 @@ def _lock(directory: Path) -> int:
         hint = "Stop the other gateway, or give this one a data directory of its own."
         raise OperatorError(f"{directory} is in use by another process", hint) from error
     return file
+
+
+def _make_directory(directory: Path, disk: Disk) -> None:
+    """Make the log's directory, and those that it is in: a log in a folder that can be lost can be lost."""
+    if not directory.is_dir():
+        _make_directory(directory.parent, disk)
+        disk.make_directory(directory)
+        disk.sync_directory(directory.parent)
 
 
 def _open_head(directory: Path, disk: Disk, *, is_new: bool) -> HeadFile:
@@ -180,6 +189,18 @@ def _replay(chain: Chain, reader: LogReader) -> int:
         chain.tree.append(leaf)
         chain.head, chain.kid = leaf.hex(), entry.kid
     return chain.size - before
+
+
+def _sync(wal: Path, disk: Disk) -> None:
+    """Make durable what a killed process wrote and did not sync: it can be read, and could yet be lost."""
+    try:
+        file = disk.create(wal)
+        try:
+            disk.sync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise UnavailableError(str(wal), str(error.strerror)) from error
 
 
 def _verify_head(head: Head, chain: Chain, reader: LogReader) -> None:

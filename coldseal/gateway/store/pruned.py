@@ -22,7 +22,8 @@ from coldseal.gateway.store.database import (
     translated,
 )
 from coldseal.gateway.store.disk import DISK, Disk
-from coldseal.gateway.store.segments import is_settled, segment_path
+from coldseal.gateway.store.packed import PACKED
+from coldseal.gateway.store.segments import is_settled, replace_segment, segment_path
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
@@ -136,11 +137,12 @@ def write_draft(
                     marks = ", ".join("?" * width)
                     rows = old.execute(f"SELECT * FROM {name}")  # noqa: S608 -- our own name
                     new.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 -- the same
+                new.execute("DELETE FROM state WHERE name = ?", (PACKED,))
                 _copy_entries(reader, new, first, end)
                 new.execute("INSERT INTO pruned VALUES (0, ?, ?, ?, ?, ?, ?)", about)
         finally:
             close_final(new)
-    disk.sync_directory(directory)
+        disk.sync_directory(directory)
     return draft
 
 
@@ -203,17 +205,19 @@ def finish(draft: Path, key: bytes, seq: int, *, disk: Disk = DISK) -> None:
         UnavailableError: the disk fails; the next start tries again.
     """
     _set(draft, key, "seq", seq, disk)
-    try:
-        disk.rename(draft, draft.with_suffix(".db"))
-        disk.sync_directory(draft.parent)
-    except OSError as error:
-        raise UnavailableError(str(draft), str(error.strerror)) from error
+    with translated(str(draft)):
+        replace_segment(draft, disk=disk)
 
 
 def discard(draft: Path, *, disk: Disk = DISK) -> None:
-    """Remove a draft; the segment stays whole."""
-    for path in draft.parent.glob(f"{draft.name}*"):
-        disk.unlink(path)
+    """Remove a draft; the segment stays whole.
+
+    Raises:
+        UnavailableError: the disk fails.
+    """
+    with translated(str(draft)):
+        for path in draft.parent.glob(f"{draft.name}*"):
+            disk.unlink(path)
 
 
 def complete(reader: LogReader, directory: Path, key: bytes, *, disk: Disk = DISK) -> None:
@@ -230,8 +234,9 @@ def complete(reader: LogReader, directory: Path, key: bytes, *, disk: Disk = DIS
 
 def _complete(reader: LogReader, draft: Path, key: bytes, disk: Disk) -> None:
     """Finish one draft, or remove it."""
-    about = read_draft(draft, key, disk=disk)
-    if about.since < 0:  # somebody is still preparing it
+    with closing(open_database(draft, key, disk=disk)) as connection, translated(str(draft)):
+        about = read_pruned(connection)
+    if about is None or about.since < 0:  # somebody is still preparing it, or was
         return
     seq = _find(reader, about)
     if seq is None:

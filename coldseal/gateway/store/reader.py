@@ -8,7 +8,7 @@ as the frames that go on the wire; nothing is parsed. Waiting for more is the ca
 from __future__ import annotations
 
 from bisect import bisect_right
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,11 +20,13 @@ from coldseal.errors import InputError, UnavailableError
 from coldseal.gateway.store.database import StoreDamagedError, fetch, open_database, translated
 from coldseal.gateway.store.disk import DISK, Disk
 from coldseal.gateway.store.head import HeadFile
+from coldseal.gateway.store.lost import find_lost
+from coldseal.gateway.store.packed import unpack
 from coldseal.gateway.store.pruned import Pruned, PrunedError, read_leaves, read_pruned
-from coldseal.gateway.store.segments import is_settled, list_segments, segment_path
+from coldseal.gateway.store.segments import file_number, is_settled, list_segments, segment_path
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from coldseal.gateway.store.database import Connection
@@ -53,6 +55,13 @@ class Slice:
     frames: bytes
 
 
+class _Open(NamedTuple):
+    """A segment that is kept open; `number` is its file's while nobody writes it any more, else 0."""
+
+    connection: Connection
+    number: int
+
+
 class StoredCheckpoint(NamedTuple):
     """A signed checkpoint as it was stored, over the first `size` entries."""
 
@@ -69,7 +78,7 @@ class LogReader:
         self._key = key
         self._disk = disk
         self._head: HeadFile | None = None
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, _Open] = {}
 
     def size(self) -> int:
         """Give the number of entries on disk.
@@ -98,7 +107,7 @@ class LogReader:
         size = self.size()  # before the look: what is committed meanwhile is not missed
         parts: list[bytes] = []
         count, room = 0, max_bytes
-        with closing(self._groups(first)) as groups:
+        with _named(lambda: first + count), closing(self._groups(first)) as groups:
             for start, held, frames in groups:
                 skip = first + count - start
                 part, taken = frames, held
@@ -190,13 +199,17 @@ class LogReader:
             InputError: the log has fewer entries.
             UnavailableError, StoreDamagedError: the store cannot be read.
         """
+        return self.tree(size).root()
+
+    def tree(self, size: int) -> CompactRange:
+        """Give the tree over the first `size` entries, to go on from; errors as `root`."""
         hashes: list[bytes] = []
         end = 0
         for level in reversed(range(size.bit_length())):
             if size >> level & 1:
                 hashes.append(self.nodes(level, end >> level))
                 end += 1 << level
-        return CompactRange.from_hashes(size, hashes).root()
+        return CompactRange.from_hashes(size, hashes)
 
     def closed_segments(self) -> list[tuple[int, int, Pruned | None]]:
         """Give the segments that have ended: first seq, the seq behind the last, and whether it is pruned.
@@ -218,8 +231,8 @@ class LogReader:
 
     def close(self) -> None:
         """Close every file; another question opens what it needs again."""
-        for connection in self._connections.values():
-            connection.close(True)
+        for kept in self._connections.values():
+            kept.connection.close(True)
         self._connections.clear()
         if self._head is not None:
             self._head.close()
@@ -273,7 +286,7 @@ class LogReader:
         while segment := self._segment_of(at):
             (start, end), before = segment, at
             with translated(str(self._directory)), closing(self._open(start).cursor()) as cursor:
-                for first, count, frames in cursor.execute(_FROM, (at,)):
+                for first, count, stored in cursor.execute(_FROM, (at,)):
                     if first > at:
                         self._require_whole(start, at)
                         raise StoreDamagedError(str(self._directory), f"the next one is {first}", at)
@@ -281,18 +294,27 @@ class LogReader:
                         raise StoreDamagedError(str(self._directory), "two segments hold entries", end)
                     if first + count <= at:
                         break
-                    yield first, count, frames
+                    yield first, count, unpack(stored)
                     at = first + count
             if at == before:
                 if end < MAX_INTEGER:
                     self._require_whole(start, at)
                 return
 
+    def has_lost(self, start: int) -> bool:
+        """Whether the segment that begins with a seq states entries as lost."""
+        with translated(str(self._directory)):
+            return find_lost(self._open(start)) is not None
+
     def _require_whole(self, start: int, seq: int) -> None:
-        """Say where an entry is, if its segment was pruned."""
+        """Say where an entry is, if its segment was pruned, or that it was lost."""
         found = self._pruned(start)
         if found is not None:
             raise PrunedError(seq, found)
+        with translated(str(self._directory)):
+            lost = find_lost(self._open(start), seq)
+        if lost is not None:
+            raise lost
 
     def _fetch(self, start: int, query: str, *values: int) -> list[tuple[Any, ...]]:
         """Give the rows of a query on one segment."""
@@ -301,15 +323,29 @@ class LogReader:
 
     def _open(self, start: int) -> Connection:
         """Give the connection of a segment; the one used longest ago makes room for a new one."""
-        connection = self._connections.pop(start, None)
-        if connection is None:
+        self._let_go(start)
+        kept = self._connections.pop(start, None)
+        if kept is None:
             path = segment_path(self._directory, start)
             is_final = start != self._starts()[-1] and is_settled(path)
+            number = file_number(path) if is_final else 0  # of an older file, should it be replaced just now
             connection = open_database(path, self._key, readonly=True, is_final=is_final, disk=self._disk)
-        self._connections[start] = connection
+            kept = _Open(connection, number)
+        self._connections[start] = kept
         if len(self._connections) > _KEPT_OPEN:
-            self._connections.pop(next(iter(self._connections))).close(True)
-        return connection
+            self._connections.pop(next(iter(self._connections))).connection.close(True)
+        return kept.connection
+
+    def _let_go(self, opening: int) -> None:
+        """Close what was replaced by a packed or pruned file, and what was open while it was still written.
+
+        Else the old file would keep its room on the disk, and the WAL of an ended segment its place.
+        """
+        last = max((opening, *self._connections))
+        for start, kept in tuple(self._connections.items()):
+            is_replaced = kept.number and file_number(segment_path(self._directory, start)) != kept.number
+            if is_replaced or (start < last and not kept.number):
+                self._connections.pop(start).connection.close(True)
 
     def _segment_of(self, seq: int) -> tuple[int, int] | None:
         """Give begin and end of the segment where `seq` is, or will be; None if none is so old."""
@@ -325,6 +361,17 @@ class LogReader:
             return list_segments(self._directory)
         except OSError as error:
             raise UnavailableError(str(self._directory), str(error.strerror)) from error
+
+
+@contextmanager
+def _named(seq: Callable[[], int]) -> Iterator[None]:
+    """Name the first entry that cannot be read, where the database does not."""
+    try:
+        yield
+    except StoreDamagedError as error:
+        if error.seq is not None:
+            raise
+        raise StoreDamagedError(error.what, error.why, seq()) from error
 
 
 def _cut(frames: bytes, skip: int, most: int, room: int, *, is_first: bool) -> tuple[bytes, int]:

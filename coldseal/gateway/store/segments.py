@@ -7,13 +7,22 @@ Knows nothing of chains, limits or threads.
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
 from coldseal.core.log.record import frame
-from coldseal.gateway.store.database import close_final, copy_wal, fetch, open_database, translated
+from coldseal.gateway.store.database import (
+    PAGE_BYTES,
+    StoreDamagedError,
+    close_final,
+    copy_wal,
+    fetch,
+    open_database,
+    translated,
+)
 from coldseal.gateway.store.disk import DISK, Disk
 
 if TYPE_CHECKING:
@@ -28,7 +37,7 @@ _DRAFT_SUFFIX = ".new"
 _DIGITS = 20
 _SMALL_GROUP_BYTES = 8 * 1024
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE groups (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, entries BLOB NOT NULL) STRICT;
 CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note BLOB NOT NULL) STRICT;
 CREATE TABLE tiles (level INTEGER NOT NULL, n INTEGER NOT NULL, root BLOB NOT NULL, PRIMARY KEY (level, n))
@@ -51,6 +60,11 @@ CREATE TRIGGER tiles_update BEFORE UPDATE ON tiles
 CREATE TRIGGER tiles_delete BEFORE DELETE ON tiles
     BEGIN SELECT RAISE(ABORT, 'tiles: nothing is removed'); END;
 """
+"""Tables of a segment, and the triggers that guard them."""
+
+ALL_STATE = "SELECT name, size, value FROM state INDEXED BY sqlite_autoindex_state_1 ORDER BY name"
+"""Reads the index as well: damage of it would only show when something is written."""
+
 _PUT_TILE = "INSERT INTO tiles VALUES (?, ?, ?)"
 _PUT_STATE = (
     "INSERT INTO state VALUES (?, ?, ?)"
@@ -101,6 +115,7 @@ class Segment:
         self._copied_pages = 0
         self._key = key
         self._disk = disk
+        _require_pages(self.path)
         self._connection = open_database(self.path, key, disk=disk)
         # a large group must not be written out before COMMIT, on the thread that inserts
         self._connection.pragma("cache_spill", 0)
@@ -206,7 +221,7 @@ class Segment:
     def state(self) -> dict[str, State]:
         """Give the states that were written down."""
         with translated(str(self.path)):
-            found = fetch(self._connection, "SELECT name, size, value FROM state")
+            found = fetch(self._connection, ALL_STATE)
         return {name: State(size, value) for name, size, value in found}
 
     def close(self) -> None:
@@ -230,9 +245,27 @@ class Segment:
         return apsw.SQLITE_OK
 
 
+def _require_pages(path: Path) -> None:
+    """Refuse a file that was cut to nothing: the driver would take it for new, and remove its WAL.
+
+    Raises:
+        StoreDamagedError: it has less than one page.
+    """
+    if path.exists() and path.stat().st_size < PAGE_BYTES:
+        raise StoreDamagedError(str(path), f"it has {path.stat().st_size} bytes, less than a page")
+
+
 def segment_path(directory: Path, first: int) -> Path:
     """Give the file of the segment that begins with `first`."""
     return directory / f"{first:0{_DIGITS}d}{_SUFFIX}"
+
+
+def file_number(path: Path) -> int:
+    """Give the number of the file that has this name; a replaced one has another, a missing one has -1."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return -1
 
 
 def wal_path(segment: Path) -> Path:
@@ -258,12 +291,12 @@ def create_segment(
     Raises:
         UnavailableError: it cannot be written.
     """
-    for left in directory.glob(f"*{_DRAFT_SUFFIX}*"):  # of a segment that never was
-        disk.unlink(left)
     draft = segment_path(directory, first).with_suffix(_DRAFT_SUFFIX)
     rows = [(name, size, value) for name, (size, value) in state.items()]
     with translated(str(draft)):
-        connection = open_database(draft, key, schema=_SCHEMA, disk=disk)
+        for left in directory.glob(f"*{_DRAFT_SUFFIX}*"):  # of a segment that never was
+            disk.unlink(left)
+        connection = open_database(draft, key, schema=SCHEMA, disk=disk)
         try:
             with connection:
                 connection.executemany(_PUT_STATE, rows)
@@ -280,6 +313,25 @@ def publish_segment(draft: Path, *, disk: Disk = DISK) -> None:
     """
     disk.rename(draft, draft.with_suffix(_SUFFIX))
     disk.sync_directory(draft.parent)
+
+
+def replace_segment(draft: Path, *, disk: Disk = DISK) -> None:
+    """Put a draft in the place of a segment that has ended, durably.
+
+    What was cut from the WAL of the old file, while somebody read it, must not come back beside the new one.
+
+    Raises:
+        OSError: it may or may not be there.
+    """
+    segment = draft.with_suffix(_SUFFIX)
+    if wal_path(segment).exists():
+        wal = disk.create(wal_path(segment))
+        try:
+            disk.sync(wal)
+        finally:
+            os.close(wal)
+    disk.sync_directory(draft.parent)
+    publish_segment(draft, disk=disk)
 
 
 def is_settled(segment: Path) -> bool:

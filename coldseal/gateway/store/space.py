@@ -1,7 +1,8 @@
 """How much room the log has: asked before each commit, answered without walking a directory.
 
 Ordinary entries leave a reserve that only the log's own entries may use, so that a full disk can
-still be recorded. When there is room again, the next question is answered yes. Frees nothing.
+still be recorded, and the room that packing needs for a while, so that a full log can be packed.
+When there is room again, the next question is answered yes. Frees nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MIB = 1024 * 1024
+PACKED_SHARE = 3
+"""A packed segment takes less than one part in so many of what it took before."""
+
 _SLACK_BYTES = 64 * 1024
 """Pages that a commit touches beside its entries."""
 
@@ -42,7 +46,12 @@ class Limits:
 
 
 class Space:
-    """The size of the log's directory, kept by counting."""
+    """The size of the log's directory, kept by counting.
+
+    Attributes:
+        is_closed: nothing but the log's own entries gets in, as if there were no room: a drill.
+        largest: bytes of the largest ended segment that is still to be packed.
+    """
 
     def __init__(self, directory: Path, limits: Limits, disk: Disk = DISK) -> None:
         """Start with nothing counted."""
@@ -51,6 +60,8 @@ class Space:
         self._reserve = limits.reserve_mb * _MIB
         self._closed = 0
         self._growing: tuple[Path, ...] = ()
+        self.is_closed = False
+        self.largest = 0
 
     def recount(self, *growing: Path) -> None:
         """Walk the directory once; from now on only the `growing` files change their size."""
@@ -60,7 +71,30 @@ class Space:
 
     def used(self) -> int:
         """Give the bytes that the log takes up now."""
-        return self._closed + sum(map(_size, self._growing))
+        return self._closed + self.growing()
+
+    def growing(self) -> int:
+        """Give the bytes of the segment that is being written, with its WAL."""
+        return sum(map(_size, self._growing))
+
+    def room(self) -> int:
+        """Give the bytes that ordinary entries may fill in all, by the limit or by what the disk has."""
+        return min(self._limit, self.used() + self._disk.free_bytes(self._directory)) - self._reserve
+
+    def _kept_back(self) -> int:
+        """Give what ordinary entries leave: the reserve, or as much as packing needs, if that is more."""
+        return max(self._reserve, max(self.largest, self.growing()) // PACKED_SHARE)
+
+    def require_room_to_pack(self, size: int) -> None:
+        """Raise unless an ended segment of so many bytes can be packed beside itself; the reserve may serve.
+
+        Raises:
+            StoreFullError: it cannot, now.
+        """
+        need, used = size // PACKED_SHARE, self.used()
+        free = self._disk.free_bytes(self._directory)
+        if used + need > self._limit or need > free:
+            raise StoreFullError(f"packing needs {need // _MIB + 1} MiB for a while")
 
     def require(self, incoming: int, wal_pages: int, *, is_own: bool) -> None:
         """Raise unless a commit fits.
@@ -73,7 +107,9 @@ class Space:
         Raises:
             StoreFullError: it does not fit.
         """
-        reserve = 0 if is_own else self._reserve
+        if self.is_closed and not is_own:
+            raise StoreFullError("a drill keeps it closed for a while")
+        reserve = 0 if is_own else self._kept_back()
         pending = wal_pages * PAGE_BYTES
         need = 2 * incoming + _SLACK_BYTES  # once in the WAL, once in the segment
         used = self.used() + pending
@@ -94,4 +130,4 @@ def _size(path: Path) -> int:
 
 def _kept(reserve: int) -> str:
     """Say what part is kept back."""
-    return f"{reserve // _MIB} MiB of them are kept for the log's own entries"
+    return f"{reserve // _MIB} MiB of them are kept for the log's own entries and for packing"

@@ -40,11 +40,14 @@ class Companion:
         self._command = (sys.executable, "-m", "coldseal.gateway.uplink.process", *arguments)
         self._process: Process | None = None
         self._told = 0
+        self._allowed = asyncio.Event()
+        self._allowed.set()
 
     async def run(self) -> None:
         """Keep the process running until cancelled."""
         loop, pause_s = asyncio.get_running_loop(), FIRST_PAUSE_S
         while True:
+            await self._allowed.wait()
             began = loop.time()
             self._process = process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE)
             try:
@@ -52,9 +55,21 @@ class Companion:
             except asyncio.CancelledError:
                 await _end(process)
                 raise
+            if not self._allowed.is_set():
+                continue
             _log.emit(events.PART_RESTARTED, process="uplink", cause=f"it ended with {code}")
             pause_s = FIRST_PAUSE_S if loop.time() - began > GOOD_RUN_S else min(2 * pause_s, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
+
+    def keep_away(self, is_away: bool) -> None:  # noqa: FBT001 -- a fault is begun or ended
+        """End the process and start none, or start it again: for a drill."""
+        if not is_away:
+            self._told = 0
+            self._allowed.set()
+            return
+        self._allowed.clear()
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
 
     def tell(self, size: int) -> None:
         """Say that the log has grown to ``size``; nothing is said twice."""

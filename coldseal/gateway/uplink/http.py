@@ -7,6 +7,7 @@ and what an answer means is the matter of each way.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -17,28 +18,38 @@ from coldseal.errors import InputError
 CONNECT_S: Final = 10.0
 """Longest wait for a connection with its handshake."""
 
+Context = Callable[[], ssl.SSLContext]
+"""Gives the TLS context for the next connection."""
+
 
 class Way:
     """A way to one host; used as ``async with``, which closes its connections at the end."""
 
     def __init__(
-        self, *, timeout_s: float, context: ssl.SSLContext | None = None, connections: int = 1
+        self, *, timeout_s: float, context: Context | ssl.SSLContext | None = None, connections: int = 1
     ) -> None:
         """Prepare it; nothing is connected yet.
 
         Args:
             timeout_s: time for one request and its answer.
-            context: TLS with whom it trusts; None for what the system trusts.
+            context: TLS with whom it trusts, or what gives that for each request; None for what the system
+                trusts.
             connections: at one time.
         """
-        self._tls = True if context is None else context
+        self._context = context
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_S, timeout_s))
+
+    def tls(self) -> ssl.SSLContext | bool:
+        """Give what the next request is to use; another context than before makes a new connection."""
+        if self._context is None:
+            return True
+        return self._context() if callable(self._context) else self._context
 
     async def __aenter__(self) -> Self:
         """Open the session."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._tls, limit=self._connections, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
             trust_env=False,

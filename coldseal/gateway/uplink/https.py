@@ -1,4 +1,4 @@
-"""The HTTPS way to the service: a batch goes up, whatever comes back becomes an `Answer`.
+"""The HTTPS ways to the service: a batch goes up, or notices; whatever comes back becomes an answer.
 
 Promises that nothing is sent before the peer has proven, over TLS 1.3, to be the service; that every wait
 has an end; and that no proxy, cookie or redirect takes part. Retries nothing: that is the runner's.
@@ -9,17 +9,27 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import aiohttp
 from typing_extensions import override
 
-from coldseal.core.log.delivery.wire import BATCH_TYPE, MAX_ANSWER, Answer, Kind, Unavailable, parse_answer
+from coldseal.core.log.delivery.notices import NOTICE_TYPE, Told, parse_told
+from coldseal.core.log.delivery.wire import (
+    BATCH_TYPE,
+    MAX_ANSWER,
+    Answer,
+    Kind,
+    Receipt,
+    Unavailable,
+    parse_answer,
+)
 from coldseal.errors import InputError
-from coldseal.gateway.uplink.http import Way, read_answer
+from coldseal.gateway.uplink.http import Context, Way, read_answer
 from coldseal.identity.peer import RoleError, require_role
 
 PATH: Final = "/v1/entries"
+NOTICE_PATH: Final = "/v1/notices"
 CONNECTIONS: Final = 2
 """One for the batch under way, one for the batch that follows it."""
 PART_BYTES: Final = 256 * 1024
@@ -42,23 +52,86 @@ class ServiceTls(ssl.SSLObject):
             raise ssl.SSLCertVerificationError(str(fault)) from fault
 
 
-class Channel(Way):
-    """The way to one service; used as ``async with Channel(...)``."""
+class Reply(NamedTuple):
+    """What came back over HTTP."""
 
-    def __init__(self, url: str, context: ssl.SSLContext, *, timeout_s: float) -> None:
+    status: int
+    body: bytes
+    retry_after: str
+
+
+class ServiceWay(Way):
+    """A way to one service; used as ``async with``."""
+
+    def __init__(
+        self, url: str, context: Context | ssl.SSLContext, *, timeout_s: float, connections: int = 1
+    ) -> None:
         """Prepare it.
 
         Args:
             url: the service, as ``https://host:port``.
-            context: shows our certificate and trusts only the service's CA.
-            timeout_s: time for one batch and its answer.
+            context: shows our certificate and trusts only the service's CA; or what gives that.
+            timeout_s: time for one request and its answer.
+            connections: at one time.
         """
-        context.sslobject_class = ServiceTls
-        self._url = url.rstrip("/") + PATH
-        super().__init__(timeout_s=timeout_s, context=context, connections=CONNECTIONS)
+        self._url = url.rstrip("/")
+        super().__init__(timeout_s=timeout_s, context=context, connections=connections)
+
+    @override
+    def tls(self) -> ssl.SSLContext | bool:
+        """Insist on a service."""
+        context = super().tls()
+        if isinstance(context, ssl.SSLContext):
+            context.sslobject_class = ServiceTls
+        return context
+
+    async def ask(
+        self, path: str, kind: str, body: bytes, left: asyncio.Event, *, is_asked_first: bool = False
+    ) -> Reply | Unavailable:
+        """Post a body of a media type and read what comes back; never raises.
+
+        Args:
+            path: where to.
+            kind: its media type.
+            body: what to post.
+            left: set once all of it has been handed to the network.
+            is_asked_first: the service is asked before the body goes (RFC 9110 10.1.1).
+        """
+        headers = {"Content-Type": kind, "Content-Length": str(len(body))}
+        try:
+            async with self._session.post(
+                self._url + path,
+                data=_parts(body, left),
+                headers=headers,
+                allow_redirects=False,
+                expect100=is_asked_first,
+                ssl=self.tls(),
+            ) as response:
+                found = await read_answer(response, MAX_ANSWER)
+                if not left.is_set():  # it was answered before it was whole: nobody waits for the rest
+                    response.close()
+                return Reply(response.status, found, response.headers.get("Retry-After", ""))
+        except TimeoutError as fault:
+            return Unavailable(Kind.TIMEOUT, str(fault) or "no answer in time")
+        except InputError as fault:
+            return Unavailable(Kind.REFUSED, str(fault))
+        except (aiohttp.ClientError, OSError) as fault:
+            return Unavailable(Kind.UNREACHABLE, str(fault) or type(fault).__name__)
+
+
+class Channel(ServiceWay):
+    """The way of batches; used as ``async with Channel(...)``."""
+
+    def __init__(self, url: str, context: Context | ssl.SSLContext, *, timeout_s: float) -> None:
+        """Prepare it; the arguments are those of `ServiceWay`."""
+        self._is_welcome = False
+        super().__init__(url, context, timeout_s=timeout_s, connections=CONNECTIONS)
 
     async def post(self, body: bytes, left: asyncio.Event) -> Answer:
         """Send one batch and read what the service says.
+
+        Unless the last batch got its receipt, the service is asked first: one that has no room says so, and
+        nothing was sent in vain.
 
         Args:
             body: the batch.
@@ -67,20 +140,32 @@ class Channel(Way):
         Returns:
             The answer; `Unavailable` for everything that is none.
         """
+        reply = await self.ask(PATH, BATCH_TYPE, body, left, is_asked_first=not self._is_welcome)
+        answer = _read(reply) if isinstance(reply, Reply) else reply
+        self._is_welcome = isinstance(answer, Receipt)
+        return answer
+
+
+class NoticeChannel(ServiceWay):
+    """The way of notices, which never waits behind a batch; used as ``async with NoticeChannel(...)``."""
+
+    async def post(self, body: bytes) -> Told | Unavailable:
+        """Send notices and read what the service says; `Unavailable` for everything that is no answer."""
+        reply = await self.ask(NOTICE_PATH, NOTICE_TYPE, body, asyncio.Event())
+        if isinstance(reply, Unavailable):
+            return reply
         try:
-            headers = {"Content-Type": BATCH_TYPE, "Content-Length": str(len(body))}
-            async with self._session.post(
-                self._url, data=_parts(body, left), headers=headers, allow_redirects=False
-            ) as response:
-                found = await read_answer(response, MAX_ANSWER)
-                answer = parse_answer(response.status, found)
-        except TimeoutError as fault:
-            return Unavailable(Kind.TIMEOUT, str(fault) or "no answer in time")
+            return parse_told(*reply)
         except InputError as fault:
             return Unavailable(Kind.REFUSED, str(fault))
-        except (aiohttp.ClientError, OSError) as fault:
-            return Unavailable(Kind.UNREACHABLE, str(fault) or type(fault).__name__)
-        return answer
+
+
+def _read(reply: Reply) -> Answer:
+    """Read the answer to a batch."""
+    try:
+        return parse_answer(*reply)
+    except InputError as fault:
+        return Unavailable(Kind.REFUSED, str(fault))
 
 
 async def _parts(body: bytes, left: asyncio.Event) -> AsyncIterator[memoryview]:

@@ -17,17 +17,21 @@ from typing import BinaryIO, Final
 
 import uvloop
 
+from coldseal.core.log.delivery.notices import Finder
 from coldseal.core.log.delivery.sender import RetryPolicy, Terms
-from coldseal.errors import ColdsealError, OperatorError
+from coldseal.errors import ColdsealError, InputError, OperatorError
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.store.reader import LogReader
-from coldseal.gateway.uplink.https import Channel
+from coldseal.gateway.uplink.contact import Contact, ask_note
+from coldseal.gateway.uplink.https import Channel, NoticeChannel
+from coldseal.gateway.uplink.notices import Announcer
 from coldseal.gateway.uplink.receipts import Receipts
+from coldseal.gateway.uplink.renewal import Renewal
 from coldseal.gateway.uplink.runner import Bell, Uplink
 from coldseal.gateway.uplink.timestamps import stamp_segments
 from coldseal.gateway.uplink.witnesses import ask_witnesses, open_key
-from coldseal.identity.contexts import client_context
 from coldseal.observe import events
+from coldseal.observe.logfile import writing_to
 from coldseal.observe.logs import Log, configure
 from coldseal.signing.secrets import read_symmetric_key
 
@@ -46,7 +50,10 @@ def main(arguments: Sequence[str]) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             path, *overrides = arguments or ("",)
-            runner.run(run(load_gateway(Path(path), overrides), sys.stdin.buffer))
+            config = load_gateway(Path(path), overrides)
+            log = config.log
+            with writing_to(log.file, max_mb=log.max_mb, keep=log.keep, part="uplink"):
+                runner.run(run(config, sys.stdin.buffer))
         except ExceptionGroup as group:
             return _report(group.exceptions[0])
         except ColdsealError as error:
@@ -67,19 +74,34 @@ async def run(config: GatewayConfig, told: BinaryIO) -> None:
         raise OperatorError("uplink is not configured", "Set uplink.url, certificate, key, ca and witness")
     retry = RetryPolicy(uplink.retry_initial_s, uplink.retry_max_s)
     terms = Terms(open_key("uplink.witness", uplink.witness), uplink.batch_entries, retry)
-    context = client_context(uplink.certificate, uplink.key, uplink.ca)
+    finder = _open_finder(uplink.urgent)
+    renewal = Renewal(uplink.certificate, uplink.key, uplink.ca, now_ms=_now_ms)
     data, key = config.gateway.data, read_symmetric_key(config.store.key, Path())
     quorum, chance = config.witness.quorum, random.SystemRandom().random
     with (
         closing(LogReader(data / LOG_FOLDER, key)) as reader,
         closing(Receipts(data, key, quorum=quorum)) as receipts,
     ):
-        async with Channel(uplink.url, context, timeout_s=uplink.timeout_s) as channel:
-            bell, *bells = (Bell() for _ in range(1 + len(uplink.witnesses)))
+        async with (
+            Channel(uplink.url, renewal.context, timeout_s=uplink.timeout_s) as channel,
+            NoticeChannel(uplink.url, renewal.context, timeout_s=uplink.timeout_s) as side_channel,
+        ):
+            bell, side_bell, *bells = (Bell() for _ in range(2 + len(uplink.witnesses)))
+            contact = Contact(
+                channel.post,
+                lambda: ask_note(
+                    uplink.url, config.gateway.origin, renewal.context(), timeout_s=uplink.timeout_s
+                ),
+                lambda: LogReader(data / LOG_FOLDER, key),
+                origin=config.gateway.origin,
+                witness=terms.witness,
+                data=data,
+                now_ms=_now_ms,
+            )
             runner = Uplink(
                 reader,
                 receipts,
-                channel.post,
+                contact.post,
                 terms,
                 bell=bell,
                 chance=chance,
@@ -88,7 +110,24 @@ async def run(config: GatewayConfig, told: BinaryIO) -> None:
             _log.emit(events.UPLINK_STARTED, url=uplink.url, published=runner.delivery.published)
             stamping = stamp_segments(config.timestamp, data, data / LOG_FOLDER, key)
             asking = ask_witnesses(config, runner, reader, receipts, bells, chance=chance, now_ms=_now_ms)
-            await _deliver(runner, [bell, *bells], told, stamping, *asking)
+            telling = Announcer(
+                runner, reader, side_channel.post, terms, finder, bell=side_bell, chance=chance
+            ).run()
+            await _deliver(runner, [bell, side_bell, *bells], told, stamping, telling, *asking)
+
+
+def _open_finder(urgent: Sequence[str]) -> Finder:
+    """Take the kinds that are urgent.
+
+    Raises:
+        OperatorError: there is no such kind.
+    """
+    try:
+        return Finder(urgent)
+    except InputError as error:
+        raise OperatorError(
+            f"uplink.urgent: {error}", "Name kinds as docs/specs/records.md has them"
+        ) from error
 
 
 def _now_ms() -> int:

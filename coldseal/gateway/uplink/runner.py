@@ -84,9 +84,10 @@ async def _wait(event: asyncio.Event, limit_s: float | None) -> None:
 class _Flight:
     """One batch under way."""
 
-    def __init__(self, batch: Outgoing, post: Post) -> None:
-        """Send it off."""
+    def __init__(self, batch: Outgoing, post: Post, *, is_ahead: bool = False) -> None:
+        """Send it off; ``is_ahead`` of the answer to the batch before it."""
         self.batch = batch
+        self.is_ahead = is_ahead
         self.left = asyncio.Event()
         self.answer = asyncio.ensure_future(self._fly(post))
 
@@ -138,6 +139,8 @@ class Uplink:
         self._next: Outgoing | None = None
         self._flight: _Flight | None = None
         self._is_flowing = False
+        self.is_met = False
+        """Whether the service has given a receipt since this began: it knows this log as it is."""
         self._delay_s = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="uplink-disk")
 
@@ -188,6 +191,8 @@ class Uplink:
         try:
             await self._look_ahead(flight)
             answer = await flight.answer
+            if flight.is_ahead and isinstance(answer, Gap):
+                answer = Gap(batch.first)  # it may have overtaken the batch before it: it goes again, alone
         finally:
             flight.answer.cancel()
         after, step = settle(
@@ -201,6 +206,7 @@ class Uplink:
         await self._record(batch, answer, after, step)
         self._delivery, self._delay_s = after, step.delay_s
         self._is_flowing = step.receipt is not None
+        self.is_met |= self._is_flowing
         if not self._is_flowing:
             self._drop()
 
@@ -215,7 +221,7 @@ class Uplink:
         if self._next is not None and self._is_flowing:
             await flight.left.wait()
             if not flight.answer.done():
-                self._flight = _Flight(self._next, self._post)
+                self._flight = _Flight(self._next, self._post, is_ahead=True)
 
     def _drop(self) -> None:
         """Forget the next batch, which was chosen in the hope of a receipt."""

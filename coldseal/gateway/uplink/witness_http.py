@@ -14,7 +14,7 @@ import aiohttp
 from coldseal.core.log.cosigning import Answer, Nothing, parse_answer
 from coldseal.core.log.delivery.wire import MAX_ANSWER
 from coldseal.errors import InputError
-from coldseal.gateway.uplink.http import Way, read_answer
+from coldseal.gateway.uplink.http import Context, Way, read_answer
 
 PATH: Final = "/add-checkpoint"
 
@@ -22,12 +22,12 @@ PATH: Final = "/add-checkpoint"
 class WitnessChannel(Way):
     """The way to one witness; used as ``async with WitnessChannel(...)``."""
 
-    def __init__(self, url: str, context: ssl.SSLContext, *, timeout_s: float) -> None:
+    def __init__(self, url: str, context: Context | ssl.SSLContext, *, timeout_s: float) -> None:
         """Prepare it.
 
         Args:
             url: the witness's submission prefix.
-            context: TLS with its CA; for an address on loopback without TLS it is not used.
+            context: TLS with its CA, or what gives that; an address without TLS does not use it.
             timeout_s: time for one checkpoint and its answer.
         """
         self._url = url.rstrip("/") + PATH
@@ -36,7 +36,9 @@ class WitnessChannel(Way):
     async def post(self, body: bytes) -> Answer:
         """Post a checkpoint and read what the witness says; `Nothing` for everything that is no answer."""
         try:
-            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
+            async with self._session.post(
+                self._url, data=body, allow_redirects=False, ssl=self.tls()
+            ) as response:
                 return parse_answer(response.status, await read_answer(response, MAX_ANSWER))
         except TimeoutError as fault:
             return Nothing(str(fault) or "no answer in time")

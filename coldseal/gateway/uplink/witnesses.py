@@ -7,7 +7,6 @@ that one note carries all cosignatures. A witness that is away or disputes this 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
@@ -41,10 +40,10 @@ from coldseal.gateway.tables import FurtherWitness
 from coldseal.gateway.tables import Uplink as UplinkSettings
 from coldseal.gateway.uplink.cosignatures import StoredCosignature, UplinkEvidence, WitnessStatus
 from coldseal.gateway.uplink.receipts import Receipts
+from coldseal.gateway.uplink.renewal import Renewal
 from coldseal.gateway.uplink.rounds import Rounds
 from coldseal.gateway.uplink.runner import POLL_S, Bell, Uplink
 from coldseal.gateway.uplink.witness_http import WitnessChannel
-from coldseal.identity.contexts import client_context
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
@@ -264,8 +263,8 @@ def ask_witnesses(
 
     async def ask(witness: FurtherWitness, bell: Bell) -> None:
         key = open_key("uplink.witnesses.key", witness.key)
-        context = _context(settings, witness)
-        async with WitnessChannel(witness.url, context, timeout_s=settings.timeout_s) as channel:
+        renewal = _renewal(settings, witness, now_ms)
+        async with WitnessChannel(witness.url, renewal.context, timeout_s=settings.timeout_s) as channel:
             cosigner = Cosigner(
                 Peer(key, channel.post),
                 rounds,
@@ -298,10 +297,10 @@ def open_key(where: str, text: str) -> VerifierKey:
     return key
 
 
-def _context(uplink: UplinkSettings, witness: FurtherWitness) -> ssl.SSLContext:
-    """Make the TLS context for one witness; what it leaves open is that of the uplink."""
+def _renewal(uplink: UplinkSettings, witness: FurtherWitness, now_ms: Callable[[], int]) -> Renewal:
+    """Open what is shown to one witness; what it leaves open is that of the uplink."""
     certificate, key = witness.certificate or uplink.certificate, witness.certificate_key or uplink.key
     ca = witness.ca or uplink.ca
     if certificate is None or key is None or ca is None:
         raise OperatorError(f"{witness.url} has no certificate, key or ca", "Set those of uplink")
-    return client_context(certificate, key, ca)
+    return Renewal(certificate, key, ca, now_ms=now_ms)

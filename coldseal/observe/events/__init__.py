@@ -4,6 +4,7 @@
 is stable: tools may search for it. An event says what happened; it never carries a secret.
 """
 
+from coldseal.observe.events.archive import *  # noqa: F403 -- this is the catalogue
 from coldseal.observe.events.event import Event, Level
 from coldseal.observe.events.gateway import *  # noqa: F403 -- this is the catalogue
 from coldseal.observe.events.service import *  # noqa: F403 -- the same

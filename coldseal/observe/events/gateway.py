@@ -28,6 +28,18 @@ PART_RESTARTED = Event(
     ("process", "cause"),
     "A process of the gateway (uplink, signing) ended and was started again.",
 )
+EXERCISE_BEGAN = Event(
+    "drill.began",
+    "warning",
+    ("fault", "seconds"),
+    "A drill plays a fault on this gateway for a while; it ends by itself.",
+)
+EXERCISE_ENDED = Event(
+    "drill.ended",
+    "info",
+    ("fault",),
+    "The fault that a drill played is over.",
+)
 DEVICE_CONNECTED = Event(
     "device.connected",
     "info",
@@ -63,6 +75,25 @@ CONNECTIONS_FREE = Event(
     "info",
     ("limit",),
     "Connections are taken again.",
+)
+LOG_LINES_LOST = Event(
+    "log.lines-lost",
+    "warning",
+    ("count",),
+    "So many lines could not be written to log.file, because the disk was full, failed or too slow.",
+)
+MEMORY_SHORT = Event(
+    "gateway.memory-short",
+    "critical",
+    ("bytes", "limit"),
+    "The gateway holds more memory than budget.memory_mb: new connections are refused, connected devices "
+    "are served. Find out what grew, or raise the bound.",
+)
+MEMORY_ENOUGH = Event(
+    "gateway.memory-enough",
+    "info",
+    ("bytes", "limit"),
+    "There is memory again; connections are taken.",
 )
 PUBLISH_REFUSED = Event(
     "device.publish-refused",
@@ -105,6 +136,13 @@ CERTIFICATE_EXPIRES = Event(
     "warning",
     ("certificate", "days"),
     "A certificate of this program ends soon; renew it. Said once a day.",
+)
+CERTIFICATE_EXPIRED = Event(
+    "certificate.expired",
+    "critical",
+    ("certificate",),
+    "A certificate of this program has ended: renew its files. They are taken into use without a restart, "
+    "the listener's on SIGHUP. What comes in is sealed and acknowledged as before. Said once.",
 )
 CERTIFICATE_RELOADED = Event(
     "certificate.reloaded",

@@ -47,6 +47,25 @@ FORK_FOUND = Event(
     "Two histories of one log: a copied disk, a restored backup or a stolen key. The evidence is kept; "
     "stop the gateway and investigate.",
 )
+NOTICE_ANNOUNCED = Event(
+    "notice.announced",
+    "warning",
+    ("origin", "seq", "kind", "t"),
+    "A gateway told an urgent entry ahead of its order: signed, but not yet in its log here.",
+)
+NOTICE_CONFIRMED = Event(
+    "notice.confirmed",
+    "info",
+    ("origin", "seq", "kind"),
+    "An entry that was told ahead came in its order, byte by byte the same.",
+)
+NOTICE_REFUSED = Event(
+    "notice.refused",
+    "error",
+    ("origin", "seq", "reason"),
+    "A notice does not hold by what is known of the log; it is not shown. `wrong-key` may only mean that "
+    "keys changed in what is still to come.",
+)
 CHECKPOINT_REFUSED = Event(
     "witnessing.refused",
     "error",

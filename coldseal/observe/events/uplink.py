@@ -118,3 +118,10 @@ TIMESTAMPS_RESTORED = Event(
     ("lost_s",),
     "The timestamp authority answers again. Said once.",
 )
+NOTICE_NOT_TAKEN = Event(
+    "notice.not-taken",
+    "warning",
+    ("seq", "reason"),
+    "The service does not take the notice of an urgent entry: it cannot verify it yet (`wrong-key`: keys "
+    "changed in the backlog), or it fails. The entry comes in its order all the same.",
+)

@@ -17,6 +17,7 @@ from coldseal.core.log.delivery.signatures import Refutation
 from coldseal.core.log.merkle import HASH_SIZE
 from coldseal.core.log.record import parse_frames
 from coldseal.errors import UnavailableError
+from coldseal.service.storage.announced import AnnouncedList
 from coldseal.service.storage.database import SCHEMA, open_database, verify_encrypted
 from coldseal.service.storage.values import Evidence, KeptEvidence, Link, Receipted, Summary
 
@@ -57,6 +58,7 @@ class SqliteLedger:
             self._writer.execute(SCHEMA)
         self._reader = open_database(path, key)
         self._reader.pragma("query_only", 1)
+        self.announced = AnnouncedList(self._writer, self._reader)
         verify_encrypted(path)
 
     def close(self) -> None:

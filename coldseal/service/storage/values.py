@@ -86,3 +86,21 @@ class Summary(msgspec.Struct, frozen=True):
     verified: int = 0
     refuted: int = 0
     mode: str = ""
+
+
+class Announced(msgspec.Struct, frozen=True):
+    """An urgent entry that was told ahead of its order and has not come in its order yet.
+
+    Args:
+        seq: its place.
+        kind: as the entry says.
+        t: the same.
+        since: when it was told, Unix seconds.
+        entry: as it was sealed.
+    """
+
+    seq: int
+    kind: str
+    t: str
+    since: int
+    entry: bytes

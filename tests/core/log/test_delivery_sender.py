@@ -361,3 +361,10 @@ def test_the_nearest_and_the_furthest_checkpoint_are_enough_to_choose(
     if chosen is not None:
         assert chosen >= cursor
         assert chosen > min(published, cursor)
+
+
+def test_what_the_service_asks_for_comes_before_the_drawn_wait() -> None:
+    """So those who were asked the same do not come back together; nobody is sent away for ever."""
+    policy = RetryPolicy(initial_s=1.0, max_s=60.0)
+    assert [policy.delay(2, chance, 5) for chance in (0.0, 0.5)] == [5.0, 6.0]
+    assert policy.delay(1, 0.0, 10**9) == 60.0

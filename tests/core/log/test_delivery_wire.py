@@ -166,3 +166,16 @@ def test_garbage_with_a_good_status_is_an_input_error(status: int, body: bytes) 
     """Not even the status of a proxy in between is believed without its body."""
     with pytest.raises(InputError):
         parse_answer(status, body)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7), ("", 0), ("-1", 0), ("1.5", 0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0), ("9" * 12, 0)],
+)
+@pytest.mark.parametrize("body", [b'{"detail":"","error":"busy"}', b"late", b"{}"])
+def test_a_busy_service_may_say_until_when(header: str, seconds: int, body: bytes) -> None:
+    """Whole seconds; whatever else stands there counts for nothing."""
+    answer = parse_answer(503, body, header)
+
+    assert isinstance(answer, Unavailable)
+    assert (answer.kind, answer.after_s) == (Kind.BUSY, seconds)

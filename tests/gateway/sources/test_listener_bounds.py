@@ -60,6 +60,19 @@ class TestDoor:
                 assert answer.reason is ReasonCode.SUCCESS
             await second.drop()
 
+    async def test_short_memory_turns_newcomers_away_and_serves_who_is_in(self, rig: Rig) -> None:
+        """Until there is some again."""
+        inside = await rig.admitted()
+        rig.listener.close_doors(True)
+        outside = await rig.peer()
+        assert await outside.expect_end() == []
+        rig.listener.tick()
+        await inside.publish("TopicA", b"x", 1, packet_id=1)
+        assert rig.shown("connections_refused_total", reason="limit") == 1
+        rig.listener.close_doors(False)
+        rig.listener.tick()
+        await rig.admitted("client-2")
+
     async def test_who_is_admitted_is_half_open_no_more(self, site: Site) -> None:
         """The bound on half-open connections does not count the others."""
         async with running(site, doors=DoorLimits(max_half_open=1)) as rig:
@@ -144,21 +157,50 @@ class TestPressure:
         rig.listener.tick()
         await client.expect(PubAck)
 
-    async def test_a_311_client_waits_while_the_disk_is_full(self, rig: Rig) -> None:
+    @pytest.mark.parametrize("version", [V311, V5])
+    async def test_a_client_waits_while_the_disk_is_full(self, rig: Rig, version: Version) -> None:
         """No acknowledgement, no more reading; the same message is handed over again until it is taken."""
-        client = await rig.admitted(version=V311)
+        client = await rig.admitted(version=version)
         rig.intake.outcome = Outcome.BUSY
         client.send(Publish("TopicA", b"x", 1, packet_id=1))
         await rig.intake.count(1)
-        await rig.until(lambda: bool(rig.listener.paused))
+        await rig.until(lambda: _is_waiting(rig))
+        assert bool(rig.listener.paused) is (version is V311)
         for number in (2, 3):
             rig.listener.tick()
             await rig.intake.count(number)
         rig.intake.outcome = Outcome.SEALED
-        await rig.until(lambda: _retry(rig))
+        rig.listener.tick()
         assert (await client.expect(PubAck)).packet_id == 1
         await client.expect_nothing()
         assert {message.payload for message in rig.intake.messages} == {b"x"}
+
+    @pytest.mark.parametrize("version", [V311, V5])
+    async def test_only_who_can_be_told_is_told_that_the_disk_is_full(
+        self, site: Site, version: Version
+    ) -> None:
+        """MQTT 5 leaves with 0x97 after a while, and its message is unacknowledged: it sends it again."""
+        async with running(site, max_full_s=60) as rig:
+            client = await rig.admitted(version=version)
+            rig.intake.outcome = Outcome.BUSY
+            client.send(Publish("TopicA", b"x", 1, packet_id=1))
+            await rig.until(lambda: _is_waiting(rig))
+            for number in range(2, 7):
+                rig.pass_s(10)
+                await rig.intake.count(number)
+            assert len(rig.listener.broker.connections) == 1
+            rig.pass_s(20)
+            if version is V311:
+                await rig.intake.count(7)
+                await client.expect_nothing()
+                return
+            farewell = await client.expect(Disconnect)
+            assert farewell.reason is ReasonCode.QUOTA_EXCEEDED
+            assert farewell.properties.reason_string == "the store is full: keep what was not acknowledged"
+            rig.intake.outcome = Outcome.SEALED
+            again = await rig.admitted(version=version)
+            again.send(Publish("TopicA", b"x", 1, packet_id=1, dup=True))
+            assert (await again.expect(PubAck)).reason is ReasonCode.SUCCESS
 
     async def test_a_client_that_never_reads_is_cut_off(self, site: Site) -> None:
         """QoS 0 is dropped once it is slow, what it must get waits, and too many unsent bytes end it."""
@@ -208,10 +250,10 @@ class TestPressure:
             await rig.until(lambda: slow._slow_since is None)
 
 
-def _retry(rig: Rig) -> bool:
-    """Let a second pass, and say whether the client is read again."""
-    rig.listener.tick()
-    return not rig.listener.paused
+def _is_waiting(rig: Rig) -> bool:
+    """Whether a message has found no room."""
+    dialogues = (link.connection.dialogue for link in rig.listener._links.values())
+    return any(dialogue is not None and dialogue.inbound.retry for dialogue in dialogues)
 
 
 class TestBrokenClients:

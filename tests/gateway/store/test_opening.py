@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
+import apsw
 import pytest
 
 from coldseal.core.log.record import Chain
-from coldseal.errors import OperatorError
+from coldseal.demo.disk import put
+from coldseal.demo.world.disk import WorldDisk
+from coldseal.errors import ColdsealError, OperatorError, UnavailableError
 from coldseal.gateway.store.database import StoreDamagedError, open_database
 from coldseal.gateway.store.head import Head, HeadFile
 from coldseal.gateway.store.log import Group, Limits, Log
@@ -51,6 +55,38 @@ async def test_a_commit_that_the_head_does_not_know_yet_counts(tmp_path: Path) -
         file.write(Head(head.size, head.tree.root()))
     async with opened(copy) as log:
         assert log.size == log.reader.size() == 37
+
+
+async def test_what_a_start_has_found_a_power_cut_does_not_take(tmp_path: Path) -> None:
+    """A process that is killed before its sync leaves a commit that can be read, and is not on disk yet."""
+    refused = 0
+
+    def refuse(name: str) -> None:
+        if name.endswith("-wal"):
+            raise apsw.IOError("as asked for")
+
+    for step in range(10):
+        folder, disk = tmp_path / str(step), WorldDisk()
+        log = open_log(folder, disk=disk)
+        await fill(log, [3])
+        disk.strike(step, partial(setattr, disk, "is_off", True))
+        with suppress(ColdsealError):
+            await log.commit(group(log, 1))
+        with suppress(ColdsealError):
+            await log.close()
+        disk.switch_on()
+        disk.at_step = refuse
+        try:
+            open_log(folder, disk=disk)._resources.close()
+        except UnavailableError:
+            refused += 1
+        disk.heal()
+        async with opened(folder, disk=disk) as log:
+            size = log.size
+            left = put(disk.survivors(folder, 0.0), tmp_path / f"left-{step}")
+        async with opened(left) as log:
+            assert log.size == size
+    assert refused > 0, "no kill came between the writing and the sync"
 
 
 async def test_one_flipped_bit_in_the_wal_is_found_by_the_head(tmp_path: Path) -> None:

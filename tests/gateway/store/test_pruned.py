@@ -183,13 +183,16 @@ async def test_what_cannot_be_finished_is_said_and_waits(
         pruned.write_draft(reader, tmp_path, KEY, 0, ABOUT)
         with closing(open_database(draft, KEY)) as connection:
             connection.execute("DELETE FROM pruned")
-        pruned.complete(reader, tmp_path, KEY)
+        pruned.complete(reader, tmp_path, KEY)  # as if somebody were still writing it: nothing to say
+        assert draft.exists()
+        with pytest.raises(StoreDamagedError, match="does not say"):
+            pruned.read_draft(draft, KEY)
         pruned.write_draft(reader, tmp_path, KEY, 0, ABOUT)
         (blocked := draft.with_suffix(".db")).unlink()
         blocked.mkdir()
         with pytest.raises(UnavailableError):
             pruned.finish(draft, KEY, 7)
-    assert capsys.readouterr().err.count("store.prune-unfinished") == 2
+    assert capsys.readouterr().err.count("store.prune-unfinished") == 1
     assert len(entries) == sum(SIZES)
 
 

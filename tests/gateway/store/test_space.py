@@ -5,11 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from coldseal.gateway.store.database import PAGE_BYTES, StoreFullError
+from coldseal.gateway.store.disk import Disk
 from coldseal.gateway.store.space import Limits, Space
 
 MIB = 1024 * 1024
+
+
+class Small(Disk):
+    """A disk that has 1 MiB left."""
+
+    @override
+    def free_bytes(self, directory: Path) -> int:
+        """Say so."""
+        return MIB
 
 
 @pytest.fixture
@@ -74,3 +85,25 @@ def test_the_message_says_what_is_used_and_what_is_kept(space: Space, tmp_path: 
     (tmp_path / "growing").write_bytes(bytes(6 * MIB))
     with pytest.raises(StoreFullError, match="8 of 8 MiB are used, 2 MiB of them are kept for the log's own"):
         space.require(1, 0, is_own=False)
+
+
+def test_room_to_pack_is_kept_back_too(space: Space, tmp_path: Path) -> None:
+    """A third of the largest file that is still to be packed, where that is more than the reserve."""
+    space.require(MIB, 0, is_own=False)
+    space.largest = 9 * MIB
+    with pytest.raises(StoreFullError, match=r"3 MiB of them are kept for .* packing"):
+        space.require(MIB, 0, is_own=False)
+    space.require(MIB, 0, is_own=True)
+    space.largest = 0
+    (tmp_path / "growing").write_bytes(bytes(4 * MIB))
+    space.require_room_to_pack(5 * MIB)
+    with pytest.raises(StoreFullError, match="packing needs 3 MiB"):
+        space.require_room_to_pack(7 * MIB)
+
+
+def test_packing_needs_room_on_the_file_system_as_well(tmp_path: Path) -> None:
+    """Whichever is less counts."""
+    space = Space(tmp_path, Limits(), Small())
+    space.require_room_to_pack(3 * MIB)
+    with pytest.raises(StoreFullError, match="packing needs"):
+        space.require_room_to_pack(4 * MIB)

@@ -14,6 +14,7 @@ import pytest
 
 from coldseal.core.log.checkpoint import parse_note
 from coldseal.errors import OperatorError, UnavailableError
+from coldseal.gateway.refusal import read_refusal
 from coldseal.gateway.tables import FurtherWitness, Uplink
 from coldseal.gateway.uplink import process as module
 from coldseal.gateway.uplink import witnesses
@@ -21,7 +22,7 @@ from coldseal.gateway.uplink.receipts import Receipts
 from tests.gateway.uplink.deliveries import grown
 from tests.gateway.uplink.test_faults import port_of, verify_delivered
 from tests.gateway.uplink.test_timestamps import kept, store_segments
-from tests.sealed import ORIGIN, SealedLog
+from tests.sealed import ORIGIN, SealedLog, new_keys
 from tests.trial import DEADLINE_S, STORE_KEY, Site, until
 from tests.tsa import Authority, Desk
 
@@ -159,7 +160,7 @@ async def test_a_wrong_further_witness_is_told(site: Site, witness: str, named: 
 def test_a_further_witness_needs_a_certificate_from_somewhere() -> None:
     """Its own, or that of the uplink."""
     with pytest.raises(OperatorError, match="has no certificate"):
-        witnesses._context(Uplink(), FurtherWitness(url="https://w1", key="w1"))
+        witnesses._renewal(Uplink(), FurtherWitness(url="https://w1", key="w1"), lambda: 0)
 
 
 async def test_a_killed_process_goes_on_where_its_receipts_end(site: Site, log: SealedLog) -> None:
@@ -234,6 +235,21 @@ async def test_a_damaged_log_ends_it_with_another_code(site: Site, log: SealedLo
 
 async def test_a_held_delivery_is_resumed_by_a_word(site: Site, log: SealedLog) -> None:
     """A person has looked, and writes it to the process."""
+    site.admit(SealedLog(keys=new_keys()))
+    await site.store(grown(log, 5))
+    async with (
+        site.running() as service,
+        program(str(configure(site, port_of(service.address)))) as process,
+    ):
+        assert process.stdin is not None
+        await until(lambda: service._ingest.finished == 1)
+        process.stdin.write(b"15\n")
+        process.stdin.write(b"resume\n")
+        await until(lambda: service._ingest.finished == 2)
+
+
+async def test_a_disk_that_was_put_back_sends_nothing(site: Site, log: SealedLog) -> None:
+    """The proof is written down for the gateway, which then refuses; the service sees no fork."""
     other = log.copy()
     await site.store(grown(log, 5))
     async with site.running() as service:
@@ -244,12 +260,13 @@ async def test_a_held_delivery_is_resumed_by_a_word(site: Site, log: SealedLog) 
             path.unlink()
         other.grow(9, text="probe-2").checkpoint()
         await site.store(other)
-        async with program(str(configure(site, port))) as process:
-            assert process.stdin is not None
-            await until(lambda: service._ingest.finished == 2)
-            process.stdin.write(b"15\n")
-            process.stdin.write(b"resume\n")
-            await until(lambda: service._ingest.finished == 3)
+        async with program(str(configure(site, port))):
+            await until(lambda: read_refusal(site.gateway) is not None)
+        assert service._ingest.finished == 1
+
+    found = read_refusal(site.gateway)
+    assert found is not None
+    assert (found.known, found.held, found.source) == (6, 10, "service")
 
 
 def test_a_fault_of_the_program_is_not_hidden() -> None:

@@ -126,10 +126,14 @@ class RetryPolicy:
     initial_s: float = 0.5
     max_s: float = 60.0
 
-    def delay(self, failures: int, chance: float) -> float:
-        """Draw the wait after ``failures`` in a row; ``chance`` is uniform in [0, 1)."""
+    def delay(self, failures: int, chance: float, after_s: int = 0) -> float:
+        """Draw the wait after ``failures`` in a row; ``chance`` is uniform in [0, 1).
+
+        What the other side asks for comes before the drawn wait, so that those whom it asked the same do not
+        come back together; it can ask for ``max_s`` at most.
+        """
         bound = self.initial_s * 2.0 ** min(failures - 1, 64)
-        return chance * min(self.max_s, bound)
+        return min(self.max_s, after_s) + chance * min(self.max_s, bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,10 +297,10 @@ def _judge(
             return delivered(delivery, sent.size).after(Event.DELIVERED), Step(receipt=answer)
         case Refused():
             raise RefusedError(answer)
-        case Unavailable(kind, cause):
+        case Unavailable(kind, cause, after_s):
             if kind in _SLOW:
                 delivery = replace(delivery, halvings=min(_MAX_HALVINGS, delivery.halvings + 1))
-            return _failed(delivery, cause, terms.retry, chance)
+            return _failed(delivery, cause, terms.retry, chance, after_s)
         case _:
             return _corrected(delivery, answer.size, log_size, terms.retry, chance)
 
@@ -314,8 +318,10 @@ def _corrected(
     return corrected, Step(delay_s=delay, alarm=alarm)
 
 
-def _failed(delivery: Delivery, cause: str, retry: RetryPolicy, chance: float) -> tuple[Delivery, Step]:
+def _failed(
+    delivery: Delivery, cause: str, retry: RetryPolicy, chance: float, after_s: int = 0
+) -> tuple[Delivery, Step]:
     """Wait, longer each time."""
     failures = delivery.failures + 1
     waiting = replace(delivery, failures=failures, fault=cause).after(Event.FAILED)
-    return waiting, Step(delay_s=retry.delay(failures, chance))
+    return waiting, Step(delay_s=retry.delay(failures, chance, after_s))

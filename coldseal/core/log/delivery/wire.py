@@ -6,6 +6,7 @@ was said (`sender`, `receiver`), looks into a checkpoint note, or touches a netw
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
@@ -42,6 +43,7 @@ _SIGNATURE_VERDICTS = frozenset(
     kind.verdict for kind in (CheckpointSignatureError, MissingSignatureError, UnknownKeyError)
 )
 _LATER = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_DELAY = re.compile(r"[0-9]{1,9}")  # RFC 9110 10.2.3, in seconds
 _NOTE_LENGTH = struct.Struct(">H")
 _FIRST = struct.Struct(">Q")
 
@@ -149,10 +151,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Nothing usable came back: service down, slow, overloaded, or not (yet) willing."""
+    """Nothing usable came back: service down, slow, overloaded, or not (yet) willing.
+
+    Attributes:
+        kind: for a metric.
+        cause: for people.
+        after_s: the service asks to be left alone for so long, in seconds; 0 if it asks for nothing.
+    """
 
     kind: Kind
     cause: str
+    after_s: int = 0
 
 
 Answer = Receipt | Stale | Gap | Refused | Unavailable
@@ -178,8 +187,13 @@ def encode_refusal(error: str, *, detail: str = "", size: int | None = None) -> 
     return canonical.encode(body)
 
 
-def parse_answer(status: int, body: bytes) -> Answer:
+def parse_answer(status: int, body: bytes, retry_after: str = "") -> Answer:
     """Read the service's answer.
+
+    Args:
+        status: of HTTP.
+        body: canonical JSON.
+        retry_after: the header of that name; its form with a date is not ours and counts for nothing.
 
     Returns:
         The answer; whatever is neither receipt, size nor verdict is `Unavailable`.
@@ -191,16 +205,17 @@ def parse_answer(status: int, body: bytes) -> Answer:
         return _parse_receipt(canonical.parse(body, where="receipt"))
     if status == HTTPStatus.CONFLICT:
         return _parse_conflict(canonical.parse(body, where="answer"))
+    after_s = int(retry_after) if _DELAY.fullmatch(retry_after) else 0
     try:
         answer = canonical.parse(body, where="answer")
     except InputError:
-        return Unavailable(_kind(status), f"status {status}")
+        return Unavailable(_kind(status), f"status {status}", after_s)
     error, detail = answer.get("error"), answer.get("detail", "")
     if not isinstance(error, str) or not isinstance(detail, str):
-        return Unavailable(_kind(status), f"status {status}")
+        return Unavailable(_kind(status), f"status {status}", after_s)
     if status == HTTPStatus.UNPROCESSABLE_ENTITY or error in _SIGNATURE_VERDICTS:
         return Refused(error, detail)
-    return Unavailable(_kind(status), f"status {status}: {error} {detail}".rstrip())
+    return Unavailable(_kind(status), f"status {status}: {error} {detail}".rstrip(), after_s)
 
 
 def _kind(status: int) -> Kind:

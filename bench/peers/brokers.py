@@ -51,17 +51,7 @@ def mosquitto(credentials: Credentials, folder: Path) -> Iterator[int]:
 def baseline_per_second(credentials: Credentials, folder: Path, messages: int) -> float:
     """Measure the sketch from sensor to service: readings stored by the receiver a second."""
     folder.mkdir(parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    (folder / "signing.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    (folder / "signing.pub").write_bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
+    write_signing_key(folder)
     port = free_port()
     shared = [sys.executable, "-m", "bench.baseline"]
     service = credentials.certificate("service", SERVICE)
@@ -88,6 +78,21 @@ def baseline_per_second(credentials: Credentials, folder: Path, messages: int) -
             raise MeasurementError(f"the broker acknowledged {result.acknowledged} of {messages}")
         wait_until(lambda: _stored(folder) >= messages, f"{messages} readings at the receiver", 300, 0.05)
         return messages / (time.perf_counter() - begun)
+
+
+def write_signing_key(folder: Path) -> None:
+    """Write the key pair with which the sketch signs and its receiver verifies."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    (folder / "signing.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    (folder / "signing.pub").write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
 
 
 def _plan(folder: Path, port: int, certificate: Path, credentials: Credentials, key: str) -> list[str | Path]:

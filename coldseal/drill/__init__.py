@@ -1,0 +1,1 @@
+"""Drills: faults played on purpose on a live system, in a bounded and safe way, with signed evidence."""

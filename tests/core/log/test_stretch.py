@@ -1,0 +1,217 @@
+"""The quick way through a stretch finds what the thorough one finds: nothing but time depends on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coldseal.core.log import canonical, stretch
+from coldseal.core.log.authorship import is_signed
+from coldseal.core.log.record import Chain, key_id
+from coldseal.core.log.rules import Policy, Rules, Verdict
+from coldseal.core.log.signed import expect, parse_expected, parse_usual
+from coldseal.core.log.stretch import Stretch, examine_entries
+from tests.core.log.example_log import CHECKPOINT_KEY, ORIGIN, RECORD_SPKI, sign
+
+START_MS = 1_767_225_600_000
+KID = key_id(RECORD_SPKI)
+RULES = Rules(Policy(ORIGIN, RECORD_SPKI, (), ()), ((0, RECORD_SPKI),), ((0, 60),))
+DATA = b'{"q":[{"n":"temperature","u":"Cel","v":"4.71"},{"n":"humidity","u":"%RH","v":"41.2"}],"sensor":"t1"}'
+FLAGGED = b'{"flags":["a","b"],"q":[{"n":"x","t":"y","u":"Cel","v":"4,71"}],"sensor":"t1"}'
+
+
+class Seal:
+    """One entry to be sealed: whatever is not said is as in a reading that follows soon."""
+
+    def __init__(self, **said: Any) -> None:  # noqa: ANN401 # fields of several types
+        """Take what is said."""
+        self.kind: str = said.get("kind", "reading")
+        self.passed: int = said.get("passed", 1000)
+        self.stepped: int = said.get("stepped", 0)
+        self.boot: str = said.get("boot", "5f3a9c01")
+        self.state: str = said.get("state", "synchronised")
+        self.data: bytes = said.get("data", DATA)
+        self.is_signed: bool = said.get("is_signed", True)
+        self.spoilt: tuple[bytes, bytes] = said.get("spoilt", (b"", b""))
+
+
+def seal(*wishes: Seal) -> list[bytes]:
+    """Seal entries from the first on, which need not be a genesis."""
+    chain, t, mono, entries = Chain(ORIGIN, KID), START_MS, 0, []
+    for wish in wishes:
+        t, mono = t + wish.passed + wish.stepped, mono + wish.passed
+        moment = datetime.fromtimestamp(t / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+        quality: dict[str, canonical.Value] = {
+            "boot": wish.boot,
+            "err": 1,
+            "mono": max(0, mono),
+            "off": 0,
+            "s": wish.state,
+        }
+        src = b'{"dev":"d","seq":1,"sha256":"s"}'
+        signer = sign if wish.is_signed else None
+        raw = chain.seal(wish.kind, moment, canonical.encode(quality), src, wish.data, signer)
+        entries.append(raw.replace(*wish.spoilt) if wish.spoilt[0] else raw)
+    return entries
+
+
+def both(
+    rules: Rules, first: int, entries: list[bytes], *, is_tabled: bool = True
+) -> tuple[Stretch, Stretch, int]:
+    """Examine by the quick way and by the thorough one, and count what the thorough one saw in the first."""
+    seen: list[bytes] = []
+
+    def counted(raw: bytes) -> object:
+        seen.append(raw)
+        return parse_usual(raw)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stretch, "parse_usual", counted)
+        quick = examine_entries(rules, first, entries, is_tabled=is_tabled)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stretch, "expect", lambda _kid, _log: "")
+        return quick, examine_entries(rules, first, entries, is_tabled=is_tabled), len(seen)
+
+
+@pytest.mark.parametrize("is_tabled", [True, False])
+@pytest.mark.parametrize("passed", [0, 1000, 30_000])
+def test_readings_that_follow_each_other_are_looked_at_once(passed: int, is_tabled: bool) -> None:
+    """All but the first, which nothing is known of; whether they come often or, as promised, seldom."""
+    entries = seal(*(Seal(passed=passed, data=data) for data in (DATA, FLAGGED, DATA, FLAGGED)))
+    quick, thorough, slow = both(RULES, 0, entries, is_tabled=is_tabled)
+    assert quick == thorough
+    assert slow == 1
+    assert bool(quick.table) is is_tabled
+    assert quick.kinds["reading"] == 4
+    assert [fault.verdict for fault in quick.faults] == [Verdict.GENESIS]  # the log began with a reading
+
+
+@pytest.mark.parametrize(
+    ("wish", "verdict"),
+    [
+        (Seal(spoilt=(b"4.71", b"4.72")), Verdict.BAD_SIGNATURE),
+        (Seal(is_signed=False), Verdict.UNSIGNED),
+        (Seal(spoilt=(KID.encode(), b"0123456789abcdef")), Verdict.WRONG_KEY),
+        (Seal(spoilt=(b'"seq":2,"src"', b'"seq":3,"src"')), Verdict.BAD_SIGNATURE),
+        (Seal(spoilt=(b'"prev":"', b'"prev":"f')), Verdict.MALFORMED),
+        (Seal(spoilt=(b"site-7", b"site-8")), Verdict.BAD_SIGNATURE),
+        (Seal(stepped=3_600_000), Verdict.CLOCK_STEP),
+        (Seal(stepped=-2_000), Verdict.CLOCK_STEP),
+        (Seal(boot="0badcafe"), Verdict.CLOCK_STEP),
+        (Seal(passed=400_000), Verdict.SILENCE),
+        (Seal(kind="import"), None),
+        (Seal(kind="heartbeat", data=b'{"accepted":1}'), None),
+        (Seal(state="holdover"), None),
+        (Seal(state="unsynchronised"), None),
+        (Seal(spoilt=(b'"v":1}', b'"v":2}')), Verdict.MALFORMED),
+        (Seal(spoilt=(b"d", "é".encode())), Verdict.MALFORMED),
+        (Seal(data=b'{"q":[],"sensor":"%b"}' % (b"x" * 60_000)), None),
+    ],
+)
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_whatever_is_odd_about_an_entry_is_found_by_both(
+    wish: Seal, verdict: Verdict | None, is_checked: bool
+) -> None:
+    """The same faults with the same words, and the same of everything else."""
+    entries = seal(Seal(), Seal(), wish, Seal(), Seal())
+    rules = replace(RULES, is_signature_checked=is_checked)
+    quick, thorough, _ = both(rules, 0, entries)
+    assert quick == thorough
+    about = [fault.verdict for fault in quick.faults if fault.seq == 2]
+    if is_checked:
+        assert about[:1] == ([] if verdict is None else [verdict])
+
+
+@given(
+    at=st.integers(1, 3),
+    place=st.integers(0),
+    put=st.binary(max_size=2) | st.text('{}[]",:\\0123456789-.eE+/=AZaz', max_size=2).map(str.encode),
+    cut=st.integers(0, 2),
+    is_checked=st.booleans(),
+)
+def test_whatever_is_changed_in_an_entry_both_find_the_same(
+    at: int, place: int, put: bytes, cut: int, is_checked: bool
+) -> None:
+    """Flipped, inserted or taken out, at any place."""
+    entries = list(ENTRIES)
+    raw = entries[at]
+    place %= len(raw)
+    entries[at] = raw[:place] + put + raw[place + cut :]
+    quick, thorough, _ = both(replace(RULES, is_signature_checked=is_checked), 0, entries)
+    assert quick == thorough
+
+
+ENTRIES = seal(*(Seal() for _ in range(5)))
+
+
+def test_entries_that_are_moved_are_found_by_both() -> None:
+    """Left out, doubled, or swapped."""
+    first, second, third, fourth, fifth = ENTRIES
+    for moved in (
+        [first, third, fourth],
+        [first, second, second, third],
+        [first, third, second, fourth, fifth],
+    ):
+        quick, thorough, _ = both(RULES, 0, moved)
+        assert quick == thorough
+        assert Verdict.GAP in {fault.verdict for fault in quick.faults}
+
+
+def test_the_key_changes_within_a_stretch() -> None:
+    """What it signed before the change is good, what it signs after is not."""
+    rules = replace(RULES, record_keys=((0, RECORD_SPKI), (3, RECORD_SPKI)))
+    quick, thorough, slow = both(rules, 0, ENTRIES)
+    assert (quick, slow) == (thorough, 1)
+    later = replace(RULES, record_keys=((0, RECORD_SPKI), (3, CHECKPOINT_KEY.public)))
+    quick, thorough, _ = both(later, 0, ENTRIES)
+    assert quick == thorough
+    assert {fault.seq for fault in quick.faults if fault.verdict is Verdict.WRONG_KEY} == {3, 4}
+
+
+def test_a_time_behind_the_cosignature_is_found_by_both() -> None:
+    """The bound may change within a stretch."""
+    begun = START_MS // 1000
+    rules = replace(RULES, anchors=((2, begun + 10_000), (4, begun - 10_000)))
+    quick, thorough, _ = both(rules, 0, ENTRIES)
+    assert quick == thorough
+    assert {fault.seq for fault in quick.faults if fault.verdict is Verdict.CLOCK_DRIFT} == {2, 3}
+
+
+def test_in_checkpoint_mode_a_reading_needs_no_signature() -> None:
+    """And is looked at once all the same."""
+    entries = seal(*(Seal(is_signed=False) for _ in range(4)))
+    rules = replace(RULES, policy=replace(RULES.policy, mode="checkpoint"))
+    quick, thorough, slow = both(rules, 0, entries)
+    assert (quick, slow) == (thorough, 1)
+
+
+def test_a_log_whose_name_would_need_quotes_is_never_expected() -> None:
+    """Else a name could bring members of an entry with it."""
+    assert expect(KID, ORIGIN)
+    assert not expect(KID, 'a","prev":"')
+    assert not expect("0", ORIGIN)
+    rules = replace(RULES, policy=replace(RULES.policy, origin='a","prev":"'))
+    quick, thorough, slow = both(rules, 0, ENTRIES)
+    assert (quick, slow) == (thorough, len(ENTRIES))
+
+
+def test_what_is_expected_is_refused_where_it_is_too_long_or_signed_with_the_higher_s() -> None:
+    """`parse_usual` and `parse_entry` then say what is wrong."""
+    middle = f'{expect(KID, ORIGIN)}{"0" * 64}","seq":0,"src":'
+    assert parse_expected(ENTRIES[0] + b" " * 65_535, middle) is None
+    assert parse_expected("é".encode(), middle) is None
+    assert parse_expected(ENTRIES[0], middle) is None  # follows the empty log's hash, not zeros
+
+
+def test_a_key_of_another_kind_has_signed_nothing() -> None:
+    """An Ed25519 key is no record key."""
+    public = ed25519.Ed25519PrivateKey.generate().public_key()
+    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert not is_signed(spki, b"", b"")
