@@ -130,8 +130,8 @@ async def carry(config: GatewayConfig, survey: Survey, plan: Plan, known: Redeli
         said = encode(gap_data(survey.origin, plan, clock))
         (gap,) = await run.append([run.journal.draft("gap", said, clock.now())])
         imports = (
-            run.journal.draft("import", data, clock.now())
-            for data in map(_carried, survey.entries_from(plan.published, is_all=bool(config.uplink.url)))
+            run.journal.draft("import", encode(carried(raw, _WHO, _WHY)), clock.now())
+            for raw in survey.entries_from(plan.published, is_all=bool(config.uplink.url))
         )
         while group := list(islice(imports, _GROUP)):
             await run.append(group)
@@ -142,15 +142,15 @@ async def carry(config: GatewayConfig, survey: Survey, plan: Plan, known: Redeli
     return place_of(gap).seq
 
 
-def _carried(raw: bytes) -> bytes:
-    """Give what an `import` entry says of an entry of the log before."""
+def carried(raw: bytes, who: str, why: str) -> dict[str, Value]:
+    """Give the data of an `import` entry that carries an entry over from another log, or another history."""
     entry = parse_entry(raw)
     data: dict[str, Value] = {
         "bytes": len(raw),
         "name": f"{entry.log}#{entry.seq}",
         "sha256": encode_base64(sha256(raw).digest()),
-        "who": _WHO,
-        "why": _WHY,
+        "who": who,
+        "why": why,
     }
-    whole = encode({**data, "entry": raw.decode()})
-    return whole if len(whole) <= MAX_CARRIED else encode(data)
+    whole = data | {"entry": raw.decode()}
+    return whole if len(encode(whole)) <= MAX_CARRIED else data

@@ -11,7 +11,6 @@ import asyncio
 import shutil
 from contextlib import asynccontextmanager, closing
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +22,6 @@ from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import Chain, parse_entry
 from coldseal.core.log.succession import next_origin
 from coldseal.errors import OperatorError, UnavailableError
-from coldseal.gateway.carrying import MAX_CARRIED
 from coldseal.gateway.clock import Clock, render_time
 from coldseal.gateway.continued import LAST, RECEIPT, write_continued
 from coldseal.gateway.copying import FalseCopyError, ServiceCopy
@@ -349,20 +347,6 @@ def put_in_force(config: GatewayConfig) -> Path:
         raise UnavailableError(str(data), str(error.strerror)) from error
     in_order(config)
     return data / QUARANTINE / name
-
-
-def carried(raw: bytes, who: str, why: str) -> dict[str, canonical.Value]:
-    """Give the data of an `import` entry that carries an entry over from another log, or another history."""
-    entry = parse_entry(raw)
-    found: dict[str, canonical.Value] = {
-        "bytes": len(raw),
-        "name": f"{entry.log}#{entry.seq}",
-        "sha256": canonical.encode_base64(sha256(raw).digest()),
-        "who": who,
-        "why": why,
-    }
-    whole = found | {"entry": raw.decode()}
-    return whole if len(canonical.encode(whole)) <= MAX_CARRIED else found
 
 
 def restore_keys(config: GatewayConfig, backup: Path) -> None:

@@ -20,13 +20,13 @@ from coldseal.core.log.record import parse_entry
 from coldseal.core.log.tiles import WIDTH
 from coldseal.core.redelivery import Redelivery
 from coldseal.errors import OperatorError, UnavailableError
+from coldseal.gateway.carrying import carried
 from coldseal.gateway.clock import Clock, render_time
 from coldseal.gateway.cloning import (
     GROUP_ENTRIES,
     Building,
     begin_draft,
     begin_next,
-    carried,
     opened,
     own_note,
     put_in_force,

@@ -12,10 +12,10 @@ from coldseal.core.log.delivery.sender import Phase
 from coldseal.core.log.record import Chain
 from coldseal.core.redelivery import Redelivery
 from coldseal.errors import OperatorError, UnavailableError
+from coldseal.gateway.carrying import carried
 from coldseal.gateway.cloning import (
     BEFORE,
     Building,
-    carried,
     clone,
     copy_log,
     opened,

@@ -1,4 +1,4 @@
-"""Power cuts that once did harm; each was found by the campaign, and is a case here."""
+"""Power cuts that once did harm; each is a case here."""
 
 from __future__ import annotations
 
