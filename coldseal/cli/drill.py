@@ -13,7 +13,7 @@ from coldseal.cli.output import print_json, print_lines
 from coldseal.errors import OperatorError
 
 if TYPE_CHECKING:
-    from coldseal.drill.course import Check
+    from coldseal.drill.course import Check, Record, Stage
 
 REPORTS = "drills"
 """Folder of the reports below the data folder, where none is named."""
@@ -55,15 +55,31 @@ def drill(
         set_: one setting to override, as table.key=value; may be given several times.
         as_json: answer with one JSON object.
     """
+    from coldseal.drill.course import Stage, hold
+    from coldseal.gateway.config import load_gateway
+
+    held = _drills(flips=flips, entries=entries, restart=restart)
+    if name not in held:
+        raise OperatorError(f"there is no drill {name!r}", f"There are: {', '.join(held)}")
+    settings = load_gateway(config, set_ or ())
+    say: Callable[[str], None] = (lambda _text: None) if as_json else print_lines
+    record = hold(name, held[name], Stage(settings, seconds, within, say), who=who, why=why)
+    paths = _report(report or settings.gateway.data / REPORTS, settings.gateway.origin, record)
+    if as_json:
+        print_json({**record.data, **record.sealed._asdict(), "reports": [str(path) for path in paths]})
+    else:
+        _show(record.data, record.sealed.seq, paths)
+    return 0 if record.is_good else 1
+
+
+def _drills(*, flips: int, entries: int, restart: str) -> "dict[str, Callable[[Stage], list[Check]]]":
+    """Give all drills by name."""
     from coldseal.drill import faults
     from coldseal.drill.clock import clock
     from coldseal.drill.corrupt import corrupt
-    from coldseal.drill.course import Stage, hold
-    from coldseal.drill.report import write_report
     from coldseal.drill.restore import restore
-    from coldseal.gateway.config import load_gateway
 
-    drills: dict[str, Callable[[Stage], list[Check]]] = {
+    return {
         "clock": clock,
         "corrupt": partial(corrupt, flips=flips),
         "full-disk": faults.full_disk,
@@ -71,22 +87,17 @@ def drill(
         "power": partial(faults.power, restart=restart),
         "restore": partial(restore, entries=entries),
     }
-    if name not in drills:
-        raise OperatorError(f"there is no drill {name!r}", f"There are: {', '.join(drills)}")
-    settings = load_gateway(config, set_ or ())
-    say: Callable[[str], None] = (lambda _text: None) if as_json else print_lines
-    record = hold(name, drills[name], Stage(settings, seconds, within, say), who=who, why=why)
-    folder = report or settings.gateway.data / REPORTS
+
+
+def _report(folder: Path, origin: str, record: "Record") -> list[Path]:
+    """Write the report, and name its files."""
+    from coldseal.drill.report import write_report
+
     try:
-        paths = write_report(folder, settings.gateway.origin, record)
+        return write_report(folder, origin, record)
     except OSError as error:
         what = f"the drill is on record in entry {record.sealed.seq}, but {folder} cannot be written"
         raise OperatorError(f"{what}: {error.strerror}", "Name another folder with --report") from error
-    if as_json:
-        print_json({**record.data, **record.sealed._asdict(), "reports": [str(path) for path in paths]})
-    else:
-        _show(record.data, record.sealed.seq, paths)
-    return 0 if record.is_good else 1
 
 
 def _show(data: Any, seq: int, paths: list[Path]) -> None:  # noqa: ANN401 -- what the entry says
