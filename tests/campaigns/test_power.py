@@ -54,7 +54,7 @@ def test_no_power_cut_loses_what_was_acknowledged() -> None:
     for remains in explorer.remains[:2]:
         figures += explore(SEED, 3, every=8, after=remains)[0]
     assert figures.findings == [], f"with seed {SEED}"
-    assert figures.cuts >= 3_000
+    assert figures.cuts >= 2_500
 
 
 @pytest.mark.soak

@@ -55,9 +55,8 @@ def _copy_segment(path: Path, target: Path, key: bytes) -> None:
         connection.execute("BEGIN")
         fetch(connection, "SELECT count(*) FROM checkpoints")
         _copy_file(path, target / path.name)
-        wal = wal_path(path)
-        if wal.exists():
-            shutil.copyfile(wal, target / wal.name)
+        wal = wal_path(path)  # opening has made one where there was none
+        shutil.copyfile(wal, target / wal.name)
         connection.execute("ROLLBACK")
 
 

@@ -56,6 +56,19 @@ async def test_an_image_taken_under_load_opens_and_has_what_was_there_before(tmp
         await image.close()
 
 
+async def test_the_newest_segments_can_be_had_alone(tmp_path: Path) -> None:
+    """Of a log that was closed in order: its WAL is empty."""
+    async with opened(tmp_path / "log") as log:
+        await fill(log, [3])
+        await log.roll(NOW_MS)
+        await fill(log, [2])
+    (tmp_path / "image").mkdir()
+    take_image(tmp_path / "log", tmp_path / "image", KEY, newest=1)
+    found = {path.name: path.stat().st_size for path in (tmp_path / "image").iterdir()}
+    assert sorted(found) == [f"{3:020}.db", f"{3:020}.db-wal", "head"]
+    assert found[f"{3:020}.db-wal"] == 0
+
+
 def test_a_log_that_is_not_there_has_no_image(tmp_path: Path) -> None:
     """Said as such."""
     with pytest.raises(UnavailableError, match="No such file"):

@@ -246,3 +246,15 @@ async def test_only_one_process_writes(tmp_path: Path) -> None:
         assert isinstance(log, Log)
         with pytest.raises(Exception, match="in use by another process"):
             open_log(tmp_path / "log")
+
+
+async def test_a_closed_room_takes_only_the_log_s_own_entries(tmp_path: Path) -> None:
+    """As with a full disk; a drill opens it again, and nothing was written meanwhile."""
+    async with opened(tmp_path / "log") as log:
+        log.close_room(True)
+        with pytest.raises(StoreFullError, match="a drill keeps it closed"):
+            await log.commit(group(log, 1))
+        await log.commit(group(log, 1), is_own=True)
+        log.close_room(False)
+        await log.commit(group(log, 2))
+        assert log.size == 3

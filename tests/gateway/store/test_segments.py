@@ -15,6 +15,7 @@ from coldseal.gateway.store.segments import (
     Segment,
     State,
     create_segment,
+    file_number,
     is_settled,
     list_segments,
     publish_segment,
@@ -212,3 +213,10 @@ def test_a_damaged_segment_says_so(segment: Segment) -> None:
     with pytest.raises(StoreDamagedError):
         damaged.size()
     damaged.abandon()
+
+
+def test_a_file_that_is_not_there_has_no_number(tmp_path: Path) -> None:
+    """So whoever held it open looks again."""
+    (tmp_path / "file").touch()
+    assert file_number(tmp_path / "file") == (tmp_path / "file").stat().st_ino
+    assert file_number(tmp_path / "absent") == -1
