@@ -16,9 +16,8 @@ from coldseal.core.log.merkle import HASH_SIZE, CompactRange, leaf_hash
 from coldseal.core.log.record import parse_frames
 from coldseal.core.log.tiles import ENTRIES, HEIGHT, WIDTH, Tile
 from coldseal.errors import InputError, OperatorError, TrustError, UnavailableError
-from coldseal.gateway.uplink.contact import verify_own_lines
+from coldseal.gateway.uplink.contact import open_key, verify_own_lines
 from coldseal.gateway.uplink.copy_http import CONNECTIONS, CopyChannel
-from coldseal.gateway.uplink.witnesses import open_key
 from coldseal.identity.contexts import client_context
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from coldseal.errors import InputError, UnavailableError
 from coldseal.gateway.refusal import RolledBackError, write_refusal
-from coldseal.gateway.uplink.contact import RECEIPTS, SERVICE, ask_note, disagreement
+from coldseal.gateway.uplink.contact import RECEIPTS, SERVICE, ask_note, disagreement, open_key
 from coldseal.gateway.uplink.receipts import Receipts
-from coldseal.gateway.uplink.witnesses import open_key
 from coldseal.identity.contexts import client_context
 
 if TYPE_CHECKING:

@@ -16,10 +16,16 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from coldseal.core.log import canonical
-from coldseal.core.log.checkpoint import open_checkpoint, parse_checkpoint_text, parse_note
+from coldseal.core.log.checkpoint import (
+    Algorithm,
+    open_checkpoint,
+    parse_checkpoint_text,
+    parse_note,
+    parse_vkey,
+)
 from coldseal.core.log.delivery.wire import MAX_ANSWER, Answer, Receipt, Refused, Unavailable
 from coldseal.core.log.keys import KeyChangeError, history_of
-from coldseal.errors import InputError, TrustError, UnavailableError
+from coldseal.errors import InputError, OperatorError, TrustError, UnavailableError
 from coldseal.gateway.refusal import Refusal, RolledBackError, write_refusal
 from coldseal.gateway.store.lost import LostError
 from coldseal.gateway.store.reader import LogReader
@@ -99,6 +105,22 @@ class Contact:
     def _judge(self, reader: LogReader, note: bytes) -> Refusal | None:
         """Hold the service's receipt against the log."""
         return disagreement(reader, self._origin, note, self._witness, source=SERVICE, now_ms=self._now_ms())
+
+
+def open_key(where: str, text: str) -> VerifierKey:
+    """Read a witness's key from the configuration.
+
+    Raises:
+        OperatorError: it is none, or no cosigner's.
+    """
+    hint = f"Set {where} to the line that `coldseal service init` prints"
+    try:
+        key = parse_vkey(text)
+    except InputError as error:
+        raise OperatorError(f"{where}: {error}", hint) from error
+    if key.algorithm != Algorithm.COSIGNATURE:
+        raise OperatorError(f"{where} {text!r} is no cosigner's key", hint)
+    return key
 
 
 def ask_note(url: str, origin: str, context: ssl.SSLContext, *, timeout_s: float) -> bytes | None:

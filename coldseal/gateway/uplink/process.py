@@ -22,14 +22,14 @@ from coldseal.core.log.delivery.sender import RetryPolicy, Terms
 from coldseal.errors import ColdsealError, InputError, OperatorError
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.store.reader import LogReader
-from coldseal.gateway.uplink.contact import Contact, ask_note
+from coldseal.gateway.uplink.contact import Contact, ask_note, open_key
 from coldseal.gateway.uplink.https import Channel, NoticeChannel
 from coldseal.gateway.uplink.notices import Announcer
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.renewal import Renewal
 from coldseal.gateway.uplink.runner import Bell, Uplink
 from coldseal.gateway.uplink.timestamps import stamp_segments
-from coldseal.gateway.uplink.witnesses import ask_witnesses, open_key
+from coldseal.gateway.uplink.witnesses import ask_witnesses
 from coldseal.observe import events
 from coldseal.observe.logfile import writing_to
 from coldseal.observe.logs import Log, configure

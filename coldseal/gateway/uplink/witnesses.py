@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
 from coldseal.core.log.checkpoint import (
-    Algorithm,
     Checkpoint,
     VerifierKey,
     add_signature,
     parse_checkpoint_text,
     parse_note,
-    parse_vkey,
 )
 from coldseal.core.log.cosigning import (
     CORRECTED,
@@ -33,11 +31,12 @@ from coldseal.core.log.cosigning import (
 from coldseal.core.log.delivery.sender import RetryPolicy
 from coldseal.core.log.merkle import consistency_proof
 from coldseal.core.log.witness import encode_request
-from coldseal.errors import InputError, OperatorError, UnavailableError
+from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.config import GatewayConfig
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.tables import FurtherWitness
 from coldseal.gateway.tables import Uplink as UplinkSettings
+from coldseal.gateway.uplink.contact import open_key
 from coldseal.gateway.uplink.cosignatures import StoredCosignature, UplinkEvidence, WitnessStatus
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.renewal import Renewal
@@ -279,22 +278,6 @@ def ask_witnesses(
             await cosigner.run()
 
     return [ask(each, bell) for each, bell in zip(settings.witnesses, bells, strict=True)]
-
-
-def open_key(where: str, text: str) -> VerifierKey:
-    """Read a witness's key from the configuration.
-
-    Raises:
-        OperatorError: it is none, or no cosigner's.
-    """
-    hint = f"Set {where} to the line that `coldseal service init` prints"
-    try:
-        key = parse_vkey(text)
-    except InputError as error:
-        raise OperatorError(f"{where}: {error}", hint) from error
-    if key.algorithm != Algorithm.COSIGNATURE:
-        raise OperatorError(f"{where} {text!r} is no cosigner's key", hint)
-    return key
 
 
 def _renewal(uplink: UplinkSettings, witness: FurtherWitness, now_ms: Callable[[], int]) -> Renewal:
