@@ -154,7 +154,7 @@ def proof(bench: Bench) -> Iterator[Row]:
     tree = asyncio.run(_fill(folder, count))
     reader = LogReader(folder, _KEY)
     try:
-        taken = [_prove(reader, count, tree.root(), seq) for seq in random.Random(1).sample(range(count), 50)]
+        taken = [prove(reader, count, tree.root(), seq) for seq in random.Random(1).sample(range(count), 50)]
     finally:
         reader.close()
     yield Row(
@@ -218,7 +218,7 @@ class _Stored:
         return []
 
 
-def _prove(reader: LogReader, size: int, root: bytes, seq: int) -> float:
+def prove(reader: LogReader, size: int, root: bytes, seq: int) -> float:
     """Prove one entry, check the proof, and say how long the making took."""
     begun = time.perf_counter()
     (raw,) = reader.read(seq, max_entries=1)

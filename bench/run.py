@@ -21,6 +21,7 @@ from rich.console import Console
 
 from bench.browser import ROWS as BROWSER
 from bench.evidence import ROWS as EVIDENCE
+from bench.large import ROWS as LARGE
 from bench.programs import MeasurementError
 from bench.recovery import ROWS as RECOVERY
 from bench.report import Row, Run, render_table, write
@@ -30,7 +31,7 @@ from coldseal import __version__
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
-ROWS = {**PROGRAMS, **EVIDENCE, **BROWSER, **RECOVERY}
+ROWS = {**PROGRAMS, **EVIDENCE, **BROWSER, **RECOVERY, **LARGE}
 
 app = cyclopts.App(name="bench", help=__doc__)
 
@@ -55,7 +56,9 @@ def bench(*, only: list[str] | None = None, quick: bool = False, folder: Path | 
 
     work = Path(tempfile.mkdtemp(prefix="coldseal-bench-", dir=folder))
     try:
-        measured = tuple(_measure(Bench(work, is_quick=quick), only or list(ROWS), say))
+        measured = tuple(
+            _measure(Bench(work, is_quick=quick), only or [name for name in ROWS if name not in LARGE], say)
+        )
     finally:
         shutil.rmtree(work, ignore_errors=True)
     Console().print(render_table(measured))

@@ -52,6 +52,7 @@ class LogFile(io.TextIOBase):
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
         self._lines: Queue[bytes] = Queue(WAITING)
         self._lost, self._is_failing = 0, False
+        self._thread: threading.Thread | None = None
         try:
             self._file = os.open(path, _FLAGS, 0o640)
             self._bytes = os.fstat(self._file).st_size
@@ -76,9 +77,10 @@ class LogFile(io.TextIOBase):
     @override
     def close(self) -> None:
         """Write what waits, for a moment at most."""
-        with suppress(Full):
-            self._lines.put(b"", timeout=_END_S)
-        self._thread.join(_END_S)
+        if self._thread is not None:  # else the file was never opened, and the interpreter tidies up
+            with suppress(Full):
+                self._lines.put(b"", timeout=_END_S)
+            self._thread.join(_END_S)
         super().close()
 
     def _work(self) -> None:

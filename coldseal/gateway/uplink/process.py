@@ -146,6 +146,7 @@ async def _deliver(
     try:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(each) for each in (uplink.run(), *beside)]
+            await asyncio.sleep(0)  # each takes its first step: a wrong setting is told in any case
             while line := await lines.readline():
                 for bell in bells:
                     if line.strip() == RESUME:
