@@ -25,7 +25,7 @@ from coldseal.core.log.signature import low_s
 from coldseal.signing.keys import EcdsaSigner, Ed25519Signer, generate_interop_key, generate_record_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 ORIGIN = "coldseal.example/site-7/gw-0001"
 GATEWAY = "gw-0001"
@@ -233,3 +233,15 @@ class SealedLog:
         entry = self.chain.seal("reading", TIME, TQ, b"", data, self.keys.checkpoint.sign)
         self.entries.append(entry)
         return entry
+
+
+def rolled_over(sizes: Sequence[int], at: int) -> SealedLog:
+    """Give a log with a checkpoint at each of these sizes, whose record key changed on the way, at a size."""
+    made = SealedLog()
+    for size in sizes:
+        while made.size < size:
+            if made.size == at:
+                made.roll_over()
+            made.grow(1)
+        made.checkpoint()
+    return made

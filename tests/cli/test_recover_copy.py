@@ -36,11 +36,7 @@ async def command(*arguments: object) -> int:
 
 async def put_back(yard: Yard, config: Any) -> None:  # noqa: ANN401 -- a configuration
     """Deliver a log, and put its disk back to an older state; the start finds it."""
-    await yard.run(config, 5)
-    await yard.deliver(config)
-    image = yard.image("old")
-    await yard.run(config, 7)
-    await yard.deliver(config)
+    image = await yard.age(config)
     yard.put_back(image)
     with pytest.raises(RolledBackError):
         await yard.run(config, 1)

@@ -50,11 +50,7 @@ async def test_an_old_image_is_refused_before_anything_is_sealed_where_the_servi
     """The start asks first; restored, the log is byte by byte what the service has, and goes on."""
     async with yard.site.running() as service:
         config = yard.online(service)
-        await yard.run(config, 5)
-        await yard.deliver(config)
-        image = yard.image("old")
-        await yard.run(config, 7)
-        await yard.deliver(config)
+        image = await yard.age(config)
         before = yard.raw()
         yard.put_back(image)
         found = yard.raw()
@@ -85,11 +81,7 @@ async def test_what_was_sealed_behind_an_old_image_is_carried_over(yard: Yard) -
     offline = yard.config()
     async with yard.site.running() as service:
         config = yard.online(service)
-        await yard.run(config, 5)
-        await yard.deliver(config)
-        image = yard.image("old")
-        await yard.run(config, 7)
-        await yard.deliver(config)
+        image = await yard.age(config)
         before = yard.raw()
         yard.put_back(image)
         await yard.run(offline, 2)
@@ -124,11 +116,7 @@ async def test_a_person_may_leave_the_old_log_and_go_on_under_the_next_origin(ya
     offline, following = yard.config(), f"{ORIGIN}/2"
     async with yard.site.running() as service:
         config = yard.online(service)
-        await yard.run(config, 5)
-        await yard.deliver(config)
-        image = yard.image("old")
-        await yard.run(config, 7)
-        await yard.deliver(config)
+        image = await yard.age(config)
         before = yard.raw()
         yard.put_back(image)
         await yard.run(offline, 2)
@@ -160,11 +148,7 @@ async def test_receipts_beside_the_log_tell_without_the_service(yard: Yard) -> N
     """Only the log was put back: the start needs nobody to know."""
     async with yard.site.running() as service:
         config = yard.online(service)
-        await yard.run(config, 5)
-        await yard.deliver(config)
-        image = yard.image("old")
-        await yard.run(config, 7)
-        await yard.deliver(config)
+        image = await yard.age(config)
     yard.put_back(image, LOG_FOLDER)
 
     with pytest.raises(RolledBackError, match="a receipt here covers 16 entries"):
@@ -254,11 +238,7 @@ async def test_a_decision_that_was_broken_off_at_its_end_is_only_finished(yard: 
     """The log was in its place already; nothing is done twice."""
     async with yard.site.running() as service:
         config = yard.online(service)
-        await yard.run(config, 5)
-        await yard.deliver(config)
-        image = yard.image("old")
-        await yard.run(config, 7)
-        await yard.deliver(config)
+        image = await yard.age(config)
         yard.put_back(image)
         with pytest.raises(RolledBackError) as caught:
             await yard.run(config, 1)
@@ -277,11 +257,7 @@ async def test_a_decision_waits_for_no_gateway_that_writes(yard: Yard) -> None:
     """Two writers would be the next disaster."""
     async with yard.site.running() as service:
         config = yard.online(service)
-        await yard.run(config, 5)
-        await yard.deliver(config)
-        image = yard.image("old")
-        await yard.run(config, 7)
-        await yard.deliver(config)
+        image = await yard.age(config)
         yard.put_back(image)
         with pytest.raises(RolledBackError):
             await yard.run(config, 1)

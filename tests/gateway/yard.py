@@ -216,6 +216,15 @@ class Yard:
         shutil.copytree(self.data, folder)
         return folder
 
+    async def age(self, config: GatewayConfig) -> Path:
+        """Seal and deliver, take an image, and seal and deliver more; gives the image, which is old then."""
+        await self.run(config, 5)
+        await self.deliver(config)
+        image = self.image("old")
+        await self.run(config, 7)
+        await self.deliver(config)
+        return image
+
     def put_back(self, image: Path, *parts: str) -> None:
         """Put an image in the place of the data folder, or of parts of it."""
         for part in parts or [path.name for path in self.data.iterdir()]:

@@ -30,7 +30,7 @@ from coldseal.service.storage.bulk_table import decode_table, encode_table
 from coldseal.service.storage.sqlite import SqliteLedger
 from coldseal.signing.keys import Ed25519Signer, generate_interop_key, open_ed25519
 from coldseal.signing.secrets import read_symmetric_key
-from tests.sealed import ORIGIN, WITNESS, SealedLog
+from tests.sealed import ORIGIN, WITNESS, SealedLog, rolled_over
 from tests.service.layout import send
 from tests.trial import Site
 
@@ -42,14 +42,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def log() -> SealedLog:
     """A log whose record key changed on the way, with some entries that are no readings."""
-    made = SealedLog()
-    for size in SIZES:
-        while made.size < size:
-            if made.size == 300:
-                made.roll_over()
-            made.grow(1)
-        made.checkpoint()
-    return made
+    return rolled_over(SIZES, 300)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from coldseal.errors import InputError
 from coldseal.identity.peer import Role
 from coldseal.service.app import Service
 from coldseal.service.storage.tree import LogTree
-from tests.sealed import ORIGIN, SealedLog
+from tests.sealed import ORIGIN, SealedLog, rolled_over
 from tests.service.conftest import OpenBench
 from tests.service.layout import fetch, files, get, send
 from tests.trial import Site, url
@@ -32,14 +32,7 @@ READERS: tuple[Role, ...] = ("gateway", "operator")
 @pytest.fixture(scope="module")
 def log() -> SealedLog:
     """Give a log with a checkpoint at each of the sizes, whose record key changed on the way."""
-    made = SealedLog()
-    for size in SIZES:
-        while made.size < size:
-            if made.size == 300:
-                made.roll_over()
-            made.grow(1)
-        made.checkpoint()
-    return made
+    return rolled_over(SIZES, 300)
 
 
 @pytest.fixture

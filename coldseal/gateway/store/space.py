@@ -81,9 +81,9 @@ class Space:
         """Give the bytes that ordinary entries may fill in all, by the limit or by what the disk has."""
         return min(self._limit, self.used() + self._disk.free_bytes(self._directory)) - self._reserve
 
-    def _kept_back(self) -> int:
+    def _kept_back(self, growing: int) -> int:
         """Give what ordinary entries leave: the reserve, or as much as packing needs, if that is more."""
-        return max(self._reserve, max(self.largest, self.growing()) // PACKED_SHARE)
+        return max(self._reserve, max(self.largest, growing) // PACKED_SHARE)
 
     def require_room_to_pack(self, size: int) -> None:
         """Raise unless an ended segment of so many bytes can be packed beside itself; the reserve may serve.
@@ -109,10 +109,11 @@ class Space:
         """
         if self.is_closed and not is_own:
             raise StoreFullError("a drill keeps it closed for a while")
-        reserve = 0 if is_own else self._kept_back()
+        growing = self.growing()
+        reserve = 0 if is_own else self._kept_back(growing)
         pending = wal_pages * PAGE_BYTES
         need = 2 * incoming + _SLACK_BYTES  # once in the WAL, once in the segment
-        used = self.used() + pending
+        used = self._closed + growing + pending
         if used + need > self._limit - reserve:
             raise StoreFullError(f"{used // _MIB} of {self._limit // _MIB} MiB are used, {_kept(reserve)}")
         free = self._disk.free_bytes(self._directory) - pending
