@@ -85,7 +85,7 @@ pins: ## compile the requirement files anew (needs uv)
 	tools/pins
 
 clean: ## remove everything that make made
-	rm -rf .venv .venv-other .venv-strangers .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .parts .venv .venv-other .venv-strangers .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf build dist htmlcov .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -101,7 +101,10 @@ $(RUNTIME): requirements/build.txt requirements/runtime.txt pyproject.toml | $(B
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(DEV): requirements/dev.txt $(RUNTIME)
+$(DEV): requirements/dev.txt requirements/hardware.txt requirements/tpm.txt $(RUNTIME)
 	@echo "installing what tests and checks it, pinned by hash"
-	@$(PINNED) -r requirements/dev.txt
+	@$(PINNED) -r requirements/dev.txt -r requirements/hardware.txt
+	@$(BIN)/python -m tools.system_parts hardware
+	@echo "building the door to the TPM; this happens once"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --require-hashes --no-deps --no-build-isolation -r requirements/tpm.txt || [ "$$CI" != true ]
 	@touch $@

@@ -12,6 +12,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from coldseal.observe import logs
+
 _CI = os.environ.get("CI") == "true"
 
 # The machine is shared with servers under test and other runs: how long one example takes, or how long
@@ -21,6 +23,13 @@ settings.register_profile("quick", _PATIENT, max_examples=100)
 settings.register_profile("ci", _PATIENT, max_examples=200, print_blob=True)
 settings.register_profile("soak", _PATIENT, max_examples=5_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if _CI else "quick"))
+
+
+@pytest.fixture(autouse=True)
+def _log_lines_go_to_stderr() -> Generator[None]:
+    """Put back, after each test, where log lines go."""
+    yield
+    logs._output.stream, logs._output.is_readable = None, False
 
 
 @pytest.hookimpl(wrapper=True)

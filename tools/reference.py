@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -119,9 +120,7 @@ def _struct(kind: kinds.Type) -> kinds.StructType:
 def _meanings(module: ModuleType) -> dict[str, str]:
     """Return the string below each setting, by class and name."""
     found: dict[str, str] = {}
-    for node in ast.parse(inspect.getsource(module)).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
+    for node in _classes(module):
         for field, text in zip(node.body, node.body[1:], strict=False):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
@@ -131,6 +130,17 @@ def _meanings(module: ModuleType) -> dict[str, str]:
                 case _:
                     pass
     return found
+
+
+def _classes(module: ModuleType) -> Iterator[ast.ClassDef]:
+    """Give the classes of a module, or of all modules of a package."""
+    names = [
+        each.name for each in pkgutil.iter_modules(getattr(module, "__path__", ()), f"{module.__name__}.")
+    ]
+    for each in (module, *map(importlib.import_module, names)):
+        yield from (
+            node for node in ast.parse(inspect.getsource(each)).body if isinstance(node, ast.ClassDef)
+        )
 
 
 def _kind(kind: kinds.Type) -> str:

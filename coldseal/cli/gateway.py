@@ -45,7 +45,7 @@ def init(
     """
     from coldseal.cli.setup import Holder, check, new_folder, quote, write_new
     from coldseal.cli.templates import GATEWAY
-    from coldseal.gateway.tables import Name, Origin
+    from coldseal.gateway.tables.values import Name, Origin
 
     origin, name, receipt = _begin(origin, after)
     check("--origin", origin, Origin)
@@ -129,9 +129,9 @@ def run(config: Path, /, *, set_: list[str] | None = None, log_level: str = "inf
 
     settings = load_gateway(config, set_ or ())
     start_logs(log_level)
-    from coldseal.gateway import app  # after the settings: a wrong one is told at once
+    from coldseal.gateway.program import run as run_gateway  # after the settings: a wrong one is told at once
 
-    return app.run(settings, [str(config.resolve()), *(set_ or ())])
+    return run_gateway(settings, [str(config.resolve()), *(set_ or ())])
 
 
 def status(config: Path, /, *, set_: list[str] | None = None, as_json: bool = False) -> int:

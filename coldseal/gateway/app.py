@@ -1,19 +1,15 @@
-"""The gateway as a program: opens its parts, owns their tasks, and ends them in order.
+"""All parts of a running gateway: opens them, owns their tasks, and ends them in order.
 
-Promise: whatever ends it, the next start goes on with all that was acknowledged. A signal lets what was
-taken in be committed and answered first. The signing process and the uplink are started again alone;
-a fault of the intake ends the program, and its supervisor starts it again. Holds no rule of its own.
+Promise: whatever ends it, the next start goes on with all that was acknowledged. What was taken in is
+committed and answered before the end. The signing process and the uplink are started again alone;
+a fault of the intake ends all of it. Holds no rule of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-
-import uvloop
 
 from coldseal.core import topics
 from coldseal.core.floods import Floods
@@ -23,16 +19,16 @@ from coldseal.gateway.archivist import Archivist
 from coldseal.gateway.budget import Watch, memory_in_use
 from coldseal.gateway.certificates import CERTIFICATES, KeptCertificates
 from coldseal.gateway.clock import Clock
-from coldseal.gateway.config import load_gateway
 from coldseal.gateway.control import ControlServer
 from coldseal.gateway.exercise import Exercise
 from coldseal.gateway.health import Instruments
+from coldseal.gateway.perimeter import Perimeter
 from coldseal.gateway.pipeline import Pipeline
 from coldseal.gateway.preparation import Preparation
 from coldseal.gateway.pruning import prune_handler
 from coldseal.gateway.recovery import note_damage, open_sound
-from coldseal.gateway.refusal import RolledBackError, require_unrefused
-from coldseal.gateway.refusing import Refusing, wait_refused
+from coldseal.gateway.refusal import require_unrefused
+from coldseal.gateway.refusing import wait_refused
 from coldseal.gateway.rejections import Rejections
 from coldseal.gateway.requests import checkpoint_handler, key_handlers, record_handler, sealing
 from coldseal.gateway.rollback import require_newest
@@ -41,7 +37,6 @@ from coldseal.gateway.scrubbing import Scrubbing
 from coldseal.gateway.sources.mqtt import MqttListener
 from coldseal.gateway.sources.sessions import SessionStore
 from coldseal.gateway.store.beside import SealingProcess
-from coldseal.gateway.store.database import StoreDamagedError
 from coldseal.gateway.store.log import Log
 from coldseal.gateway.tally import Tally
 from coldseal.gateway.uplink.companion import Companion
@@ -57,11 +52,10 @@ from coldseal.gateway.writer import (
 )
 from coldseal.observe import events, logs
 from coldseal.observe.health import HealthServer, Progress
-from coldseal.observe.logfile import writing_to
 from coldseal.observe.metrics import GatewayMetrics
 from coldseal.signing.secrets import read_symmetric_key
 
-__all__ = ["LOG_FOLDER", "Gateway", "open_keys", "open_log", "run"]
+__all__ = ["LOG_FOLDER", "Gateway", "open_keys", "open_log"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,62 +69,8 @@ if TYPE_CHECKING:
 TICK_S: Final = 1.0
 """Pause between looks at counted rejections, due checkpoints, gauges and the clock."""
 
-SWITCH_S: Final = 0.0005
-"""How long the loop keeps the interpreter from a thread that has finished its commit."""
-
 _HERE: Final = Path()  # paths in a configuration are absolute once it is loaded
 _log = logs.Log("gateway.app")
-
-
-def run(config: GatewayConfig, arguments: Sequence[str]) -> int:
-    """Run until SIGTERM or SIGINT.
-
-    Args:
-        config: the configuration.
-        arguments: file and overrides that it was loaded from, for the uplink's own process.
-
-    Raises:
-        ColdsealError: it cannot start, or cannot go on.
-    """
-    sys.setswitchinterval(SWITCH_S)
-    lines = writing_to(config.log.file, max_mb=config.log.max_mb, keep=config.log.keep)
-    with lines, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            runner.run(_run_until_signal(config, arguments))
-        except ExceptionGroup as group:
-            cause: Exception = group
-            while isinstance(cause, ExceptionGroup):
-                cause = cause.exceptions[0]
-            if isinstance(cause, StoreDamagedError):  # what a start looks at may be sound: it is told
-                note_damage(config, cause.seq)
-            _log.emit(events.GATEWAY_FAILED, error=repr(cause))
-            raise cause from group
-        except StoreDamagedError as error:
-            _log.emit(events.STORE_DAMAGED, error=str(error))
-            raise
-        except ColdsealError as error:
-            _log.emit(events.GATEWAY_FAILED, error=str(error))
-            raise
-    return 0
-
-
-async def _run_until_signal(config: GatewayConfig, arguments: Sequence[str]) -> None:
-    """Let a signal end the program, or renew its certificates."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    while not stop.is_set():
-        try:
-            gateway = await Gateway.open(config, arguments)
-            loop.add_signal_handler(signal.SIGHUP, gateway.reload)
-            try:
-                await gateway.serve(stop)
-            finally:
-                await gateway.close()
-        except RolledBackError as error:
-            await Refusing(config, error.refusal).stand(stop)
-            config = load_gateway(Path(arguments[0]), arguments[1:])  # a decision may have changed the origin
 
 
 def nothing_to_evaluate(
@@ -177,6 +117,9 @@ class Gateway:
         self._scrubbing = self._make_scrubbing(store_key)
         self._health = HealthServer(self._instruments.views())
         seal = sealing(self.pipeline, self._journal, clock)
+        self._perimeter = Perimeter(
+            config, clock=clock, metrics=self._metrics, log=log, seal=seal, listener=self.listener
+        )
         faults: dict[str, Callable[[bool], None]] = {"full-disk": log.close_room}
         if self._uplink is not None:
             faults["partition"] = self._uplink.keep_away
@@ -190,6 +133,7 @@ class Gateway:
                 "checkpoint": checkpoint_handler(self.pipeline, self._journal),
                 **key_handlers(self._make_roll_over(keys)),
                 **self._exercise.handlers(),
+                **self._perimeter.handlers(),
             },
         )
         self.health_address = ""
@@ -284,7 +228,7 @@ class Gateway:
         await self._record_start()
         async with asyncio.TaskGroup() as tasks:
             own = self.log.maintain(), self.log.pack(), self._tick(), self._scrubbing.run()
-            beside = [tasks.create_task(each) for each in own]
+            beside = [tasks.create_task(each) for each in (*own, *self._perimeter.tasks())]
             committing = tasks.create_task(self.pipeline.run())
             if self._uplink is not None:
                 beside.append(tasks.create_task(self._uplink.run()))
@@ -363,6 +307,7 @@ class Gateway:
                 self.pipeline.record("heartbeat", canonical.encode(self._instruments.heartbeat()))
             self.pipeline.tick()
             self._instruments.refresh()
+            self._perimeter.tick()
             if self._beside is not None:
                 self._beside.rest()
             if self._uplink is not None:
@@ -375,7 +320,7 @@ class Gateway:
 
     def _tell_status(self, _request: Mapping[str, Any], answer: Callable[[Answer], None]) -> None:
         """Answer the request `status`."""
-        answer({"status": dict(self._instruments.status())})
+        answer({"status": {**self._instruments.status(), **self._perimeter.status()}})
 
     async def _record_own(self, kind: str, data: dict[str, canonical.Value]) -> None:
         """Seal an entry of the log's own, with a checkpoint over it."""

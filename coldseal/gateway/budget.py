@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coldseal.gateway.store.log import Log as EntryLog
-    from coldseal.gateway.tables import Budget
+    from coldseal.gateway.tables.keeping import Budget
 
 Level = Literal["good", "low", "critical"]
 

@@ -15,24 +15,27 @@ from coldseal import settings
 from coldseal.errors import OperatorError
 from coldseal.gateway.continued import in_force
 from coldseal.gateway.retention import require_sound
-from coldseal.gateway.tables import (
+from coldseal.gateway.tables.administration import Administration
+from coldseal.gateway.tables.attestation import Attestation
+from coldseal.gateway.tables.broker import Broker
+from coldseal.gateway.tables.egress import Egress
+from coldseal.gateway.tables.enrolment import Enrolment
+from coldseal.gateway.tables.hardware import Hardware
+from coldseal.gateway.tables.identity import Gateway
+from coldseal.gateway.tables.intake import Grant, Mqtt, Pipeline
+from coldseal.gateway.tables.keeping import (
     Archive,
     Budget,
     Checkpoint,
-    Gateway,
-    Grant,
-    Http,
     Keys,
     LogLines,
-    Mqtt,
-    Pipeline,
     Recovery,
     Retention,
     Store,
-    Timestamp,
-    Uplink,
-    Witness,
 )
+from coldseal.gateway.tables.outward import Http, Timestamp, Uplink, Witness
+from coldseal.gateway.tables.time import Time
+from coldseal.gateway.tables.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +65,14 @@ class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     recovery: Recovery = field(default_factory=Recovery)
     archive: Archive = field(default_factory=Archive)
     retention: tuple[Retention, ...] = ()
+    topics: Topics = field(default_factory=Topics)
+    broker: Broker = field(default_factory=Broker)
+    enrolment: Enrolment = field(default_factory=Enrolment)
+    attestation: Attestation = field(default_factory=Attestation)
+    hardware: Hardware = field(default_factory=Hardware)
+    time: Time = field(default_factory=Time)
+    egress: Egress = field(default_factory=Egress)
+    administration: Administration = field(default_factory=Administration)
 
 
 def load_gateway(path: Path, overrides: Sequence[str] = ()) -> GatewayConfig:

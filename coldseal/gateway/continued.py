@@ -20,7 +20,7 @@ from coldseal.signing.secrets import sync_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from coldseal.gateway.tables import Gateway
+    from coldseal.gateway.tables.identity import Gateway
 
 NAME: Final = "continued.json"
 RECEIPT: Final = "continued.receipt"

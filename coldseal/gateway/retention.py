@@ -16,7 +16,7 @@ from coldseal.errors import OperatorError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from coldseal.gateway.tables import Retention
+    from coldseal.gateway.tables.keeping import Retention
 
 DAY_MS: Final = 86_400_000
 

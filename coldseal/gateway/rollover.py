@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from coldseal.gateway.clock import Clock
     from coldseal.gateway.store.journal import Journal
     from coldseal.gateway.store.log import Log as EntryLog
-    from coldseal.gateway.tables import Keys as Uris
+    from coldseal.gateway.tables.keeping import Keys as Uris
     from coldseal.signing.keys import PrivateKey
 
     Step = Callable[[Callable[[], bytes]], Awaitable[None]]

@@ -19,7 +19,7 @@ from coldseal.cli.main import run as run_command
 from coldseal.core.log.record import Entry, parse_entry
 from coldseal.demo.fleet import open_context
 from coldseal.errors import OperatorError
-from coldseal.gateway import app
+from coldseal.gateway import app, program
 from coldseal.gateway.app import Gateway
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.store.reader import LogReader
@@ -239,7 +239,7 @@ def test_the_program_ends_in_order_on_sigterm(config_file: Path, monkeypatch: py
 
     serve = Gateway.serve
     monkeypatch.setattr(Gateway, "serve", then_stop)
-    assert app.run(load(config_file), []) == 0
+    assert program.run(load(config_file), []) == 0
     assert [entry.kind for entry in entries_of(config_file)] == ["genesis", "shutdown"]
 
 
@@ -247,13 +247,13 @@ def test_the_program_reports_why_it_cannot_start(config_file: Path) -> None:
     """The cause comes out as the error that it is, for the command line to show."""
     (config_file.parent / "store.key").unlink()
     with pytest.raises(OperatorError, match=r"store\.key"):
-        app.run(load(config_file), [])
+        program.run(load(config_file), [])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         (config_file.parent / "store.key").write_text("00" * 32)
         (config_file.parent / "store.key").chmod(0o600)
         config = load(config_file, f"mqtt.listen=127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(OperatorError, match="listen"):
-            app.run(config, [])
+            program.run(config, [])
 
 
 async def test_a_device_without_a_certificate_does_not_get_in(config_file: Path, pki: Path) -> None:

@@ -23,7 +23,7 @@ from coldseal.gateway.budget import (
     outlook_of,
 )
 from coldseal.gateway.store.log import Limits
-from coldseal.gateway.tables import Budget
+from coldseal.gateway.tables.keeping import Budget
 from coldseal.observe.logs import configure
 from tests.gateway.store.logs import NOW_MS, group, opened
 

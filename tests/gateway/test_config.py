@@ -8,7 +8,7 @@ import pytest
 
 from coldseal.errors import OperatorError
 from coldseal.gateway.config import GatewayConfig, load_gateway
-from coldseal.gateway.tables import Grant
+from coldseal.gateway.tables.intake import Grant
 
 LEAST = """
 [gateway]

@@ -8,7 +8,7 @@ import pytest
 
 from coldseal.errors import OperatorError
 from coldseal.gateway.config import GatewayConfig, load_gateway
-from coldseal.gateway.tables import FurtherWitness
+from coldseal.gateway.tables.outward import FurtherWitness
 
 UPLINK = """
 [gateway]

@@ -8,7 +8,7 @@ import pytest
 
 from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.continued import NAME, RECEIPT, in_force, read_continued, write_continued
-from coldseal.gateway.tables import Gateway
+from coldseal.gateway.tables.identity import Gateway
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,7 +25,7 @@ from coldseal.gateway.holds import holds_of
 from coldseal.gateway.records import leaf_to_correct, open_reader, seal_record
 from coldseal.gateway.store.pruned import PrunedError, list_drafts
 from coldseal.gateway.store.reader import LogReader
-from coldseal.gateway.tables import FurtherWitness
+from coldseal.gateway.tables.outward import FurtherWitness
 from coldseal.gateway.uplink.cosignatures import StoredCosignature
 from coldseal.gateway.uplink.receipts import Receipts, StoredReceipt, UplinkStatus
 from coldseal.gateway.writer import LOG_FOLDER, Run

@@ -16,7 +16,7 @@ from coldseal.core.log.merkle import EMPTY_ROOT
 from coldseal.core.log.record import parse_entry
 from coldseal.core.log.succession import link_of
 from coldseal.errors import OperatorError, UnavailableError
-from coldseal.gateway import app, replacing
+from coldseal.gateway import program, replacing
 from coldseal.gateway.app import Gateway
 from coldseal.gateway.carrying import MAX_RANGES, gap_data
 from coldseal.gateway.clock import Clock
@@ -401,9 +401,9 @@ def test_damage_that_ends_a_running_gateway_is_recovered_by_the_next_start(
     async def fail(*_: object) -> None:
         raise ExceptionGroup("tasks", [StoreDamagedError("the log", "a page of the tree", None)])
 
-    monkeypatch.setattr(app, "_run_until_signal", fail)
+    monkeypatch.setattr(program, "_run_until_signal", fail)
     with pytest.raises(StoreDamagedError):
-        app.run(wreck.config, [])
+        program.run(wreck.config, [])
     assert (wreck.folder / "data" / DAMAGED).exists()
 
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from coldseal.errors import OperatorError, UnavailableError
-from coldseal.gateway import app
+from coldseal.gateway import program
 from coldseal.gateway.config import GatewayConfig
 from coldseal.gateway.control import SOCKET
 from coldseal.gateway.refusal import (
@@ -131,7 +131,7 @@ async def test_a_running_gateway_notices_the_refusal(yard: Yard) -> None:
 async def test_the_program_refuses_goes_on_after_the_decision_and_refuses_again(yard: Yard) -> None:
     """One process all the way; a signal ends it in either state."""
     config = yard.config(1, "uplink.url=")
-    running = asyncio.ensure_future(app._run_until_signal(config, [str(yard.path), "uplink.url="]))
+    running = asyncio.ensure_future(program._run_until_signal(config, [str(yard.path), "uplink.url="]))
     (yard.data / NAME).unlink()
     await until((yard.data / SOCKET).exists)
     write_refusal(yard.data, REFUSAL)

@@ -6,7 +6,7 @@ import pytest
 
 from coldseal.errors import OperatorError
 from coldseal.gateway.retention import DAY_MS, class_of, ends_at, kinds_in, require_sound
-from coldseal.gateway.tables import Retention
+from coldseal.gateway.tables.keeping import Retention
 
 REST = Retention(name="rest", days=90)
 ALARMS = Retention(name="alarms", days=3650, kinds=("alarm", "excursion"))

@@ -17,7 +17,7 @@ from coldseal.gateway.store.beside import SealingProcess
 from coldseal.gateway.store.drafts import Draft
 from coldseal.gateway.store.sealing import Keys
 from coldseal.gateway.store.space import Limits
-from coldseal.gateway.tables import Keys as Uris
+from coldseal.gateway.tables.keeping import Keys as Uris
 from coldseal.settings import Reference
 from coldseal.signing.keys import open_ecdsa, open_ed25519, write_private_key
 from tests.gateway.parts import KEYS, Answers, Hands, Parts, faults_of, open_parts, payload

@@ -17,7 +17,6 @@ from coldseal.core.log.record import Chain
 from coldseal.demo.world.door import Door
 from coldseal.demo.world.stage import EPOCH_S, ORIGIN, SITE, STORE_KEY
 from coldseal.errors import UnavailableError
-from coldseal.gateway import tables
 from coldseal.gateway.clock import Clock, KernelClock
 from coldseal.gateway.config import GatewayConfig
 from coldseal.gateway.message import Outcome
@@ -27,6 +26,8 @@ from coldseal.gateway.rejections import Rejections
 from coldseal.gateway.store.log import Limits, Log
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.store.sealing import Sealer
+from coldseal.gateway.tables.identity import Gateway as GatewayTable
+from coldseal.gateway.tables.keeping import Checkpoint
 from coldseal.gateway.tally import Tally
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.runner import Bell, Uplink
@@ -118,8 +119,8 @@ class Surroundings:
         """Give what would stand in the gateway's configuration."""
         plan = self.plan
         return GatewayConfig(
-            gateway=tables.Gateway(origin=ORIGIN, site=SITE, data=folder, signature=plan.mode),
-            checkpoint=tables.Checkpoint(
+            gateway=GatewayTable(origin=ORIGIN, site=SITE, data=folder, signature=plan.mode),
+            checkpoint=Checkpoint(
                 entries=plan.checkpoint_entries,
                 seconds=plan.checkpoint_s,
                 heartbeat_seconds=plan.heartbeat_s,

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from coldseal.gateway.clock import Clock, Stamp
     from coldseal.gateway.sources.handover import Intake
     from coldseal.gateway.sources.sessions import SessionStore
-    from coldseal.gateway.tables import Mqtt
+    from coldseal.gateway.tables.intake import Mqtt
     from coldseal.mqtt.connection import Connection
     from coldseal.observe.metrics import GatewayMetrics
     from coldseal.settings import Address

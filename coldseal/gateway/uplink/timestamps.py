@@ -39,7 +39,7 @@ from coldseal.observe import events
 from coldseal.observe.logs import Log
 
 if TYPE_CHECKING:
-    from coldseal.gateway.tables import Timestamp as Settings
+    from coldseal.gateway.tables.outward import Timestamp as Settings
 
 POLL_S: Final = 5.0
 """Pause before the log is looked at again for the end of a segment."""

@@ -34,8 +34,8 @@ from coldseal.core.log.witness import encode_request
 from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.config import GatewayConfig
 from coldseal.gateway.store.reader import LogReader
-from coldseal.gateway.tables import FurtherWitness
-from coldseal.gateway.tables import Uplink as UplinkSettings
+from coldseal.gateway.tables.outward import FurtherWitness
+from coldseal.gateway.tables.outward import Uplink as UplinkSettings
 from coldseal.gateway.uplink.contact import open_key
 from coldseal.gateway.uplink.cosignatures import StoredCosignature, UplinkEvidence, WitnessStatus
 from coldseal.gateway.uplink.receipts import Receipts

@@ -22,7 +22,7 @@ from coldseal.gateway.message import Message, Outcome
 from coldseal.gateway.sources.door import DoorLimits
 from coldseal.gateway.sources.mqtt import MqttListener
 from coldseal.gateway.sources.sessions import SessionStore
-from coldseal.gateway.tables import Mqtt
+from coldseal.gateway.tables.intake import Mqtt
 from coldseal.identity.authority import Authority, create_authority
 from coldseal.identity.contexts import client_context
 from coldseal.mqtt.codec import Decoder, encode

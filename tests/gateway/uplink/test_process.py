@@ -15,7 +15,7 @@ import pytest
 from coldseal.core.log.checkpoint import parse_note
 from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.refusal import read_refusal
-from coldseal.gateway.tables import FurtherWitness, Uplink
+from coldseal.gateway.tables.outward import FurtherWitness, Uplink
 from coldseal.gateway.uplink import process as module
 from coldseal.gateway.uplink import witnesses
 from coldseal.gateway.uplink.receipts import Receipts

@@ -12,8 +12,8 @@ import pytest
 
 from coldseal.cli.main import run as run_command
 from coldseal.errors import UnavailableError
-from coldseal.gateway.tables import FurtherWitness
-from coldseal.gateway.tables import Uplink as UplinkSettings
+from coldseal.gateway.tables.outward import FurtherWitness
+from coldseal.gateway.tables.outward import Uplink as UplinkSettings
 from coldseal.gateway.uplink.https import Channel
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.renewal import Renewal

@@ -21,7 +21,7 @@ from coldseal.gateway.store.log import Log as Store
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.store.segments import segment_path
 from coldseal.gateway.store.space import Limits
-from coldseal.gateway.tables import Timestamp as Settings
+from coldseal.gateway.tables.outward import Timestamp as Settings
 from coldseal.gateway.uplink.authority import AuthorityChannel
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.timestamps import Stamping, load_roots, stamp_segments

@@ -1,0 +1,3 @@
+"""Events of who administered what, and who was refused."""
+
+from __future__ import annotations

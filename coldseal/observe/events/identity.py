@@ -1,0 +1,3 @@
+"""Events of certificates: enrolment, renewal, revocation."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Events of time: sources, offsets, steps."""
+
+from __future__ import annotations

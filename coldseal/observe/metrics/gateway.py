@@ -1,0 +1,96 @@
+"""The metrics of a gateway, part by part."""
+
+from __future__ import annotations
+
+from coldseal.observe.metrics.registry import LONG_SECONDS, SHORT_SECONDS, SIZES, Metrics
+
+
+class GatewayMetrics(Metrics):
+    """What a gateway shows."""
+
+    def __init__(self) -> None:
+        """Declare all of them."""
+        super().__init__("gateway")
+        counter, gauge, histogram = self.counter, self.gauge, self.histogram
+        outcomes = ("sealed", "duplicate", "rejected", "refused", "busy")
+        self.messages = counter("messages", "messages in, by what became of them", "outcome", outcomes)
+        self.rejected = counter("rejected", "messages sealed as rejected, by reason", "reason")
+        self.pending = gauge("pending", "messages that wait for their commit")
+        self.puback_seconds = histogram(
+            "puback_seconds", "from a message's last byte to its acknowledgement", SHORT_SECONDS
+        )
+        self.commit_seconds = histogram("commit_seconds", "duration of a commit", SHORT_SECONDS)
+        self.commit_entries = histogram("commit_entries", "entries in a commit", SIZES)
+
+        causes = ("identity", "limit", "timeout", "protocol", "slow")
+        reasons = ("queue-full", "expired", "too-large")
+        self.connections = gauge("connections", "open device connections")
+        self.connections_refused = counter(
+            "connections_refused", "connections turned away or cut, by reason", "reason", causes
+        )
+        self.messages_out = counter("messages_out", "messages sent to subscribers")
+        self.dropped = counter(
+            "dropped", "outgoing messages given up, by reason; never a reading taken in", "reason", reasons
+        )
+
+        self.log_entries = gauge("log_entries", "entries in the log")
+        self.checkpoint_age_seconds = gauge("checkpoint_age_seconds", "time since the last checkpoint")
+        self.store_bytes = gauge("store_bytes", "size of the store on disk")
+        self.store_limit_bytes = gauge("store_limit_bytes", "its limit, at which nothing is acknowledged")
+        self.store_damaged = gauge("store_damaged", "1 once damage of the log was found")
+        self.scrubbed_entries = gauge("scrubbed_entries", "entries found sound when all was read again")
+        self.scrubbed_at = gauge("scrubbed_timestamp_seconds", "when that ended, Unix time; 0 if never")
+        self.store_days_left = gauge(
+            "store_days_left", "days until the store is full at the rate of the last hours; NaN: unknown"
+        )
+        self.store_days_left.set(float("nan"))
+        self.store_packed_entries = gauge("store_packed_entries", "entries in packed segments")
+        self.store_packed_bytes = gauge("store_packed_bytes", "size of these segments on disk")
+        self.memory_bytes = gauge("memory_bytes", "memory of all the gateway's processes")
+
+        self._declare_uplink()
+
+        self.clock_offset_seconds = gauge("clock_offset_seconds", "true time minus ours, as far as known")
+        self.clock_synchronised = gauge("clock_synchronised", "1 when wall time is synchronised, else 0")
+        self.certificate_expiry_seconds = gauge(
+            "certificate_expiry_seconds", "life left, by certificate", "certificate"
+        )
+
+    def _declare_uplink(self) -> None:
+        """Declare what tells of receipts, witnesses and timestamps."""
+        counter, gauge, histogram = self.counter, self.gauge, self.histogram
+        failures = ("unreachable", "timeout", "busy", "refused")
+        self.published_entries = gauge("published_entries", "entries that have a receipt")
+        self.backlog_entries = gauge("backlog_entries", "entries without a receipt")
+        self.backlog_bytes = gauge("backlog_bytes", "bytes of the entries without a receipt")
+        self.backlog_seconds = gauge("backlog_seconds", "age of the oldest entry without a receipt")
+        self.receipt_age_seconds = gauge("receipt_age_seconds", "time since the last receipt")
+        self.receipt_seconds = histogram(
+            "receipt_seconds", "end to end: from accepting a message to the receipt over it", LONG_SECONDS
+        )
+        self.uplink_up = gauge("uplink_up", "1 when the service answered last time, else 0")
+        self.uplink_failures = counter(
+            "uplink_failures", "batches without a receipt, by cause", "cause", failures
+        )
+
+        self.unwitnessed_entries = gauge(
+            "unwitnessed_entries", "entries that not enough witnesses (witness.quorum) have cosigned"
+        )
+        self.unwitnessed_seconds = gauge("unwitnessed_seconds", "age of the oldest of these entries")
+        self.witness_up = gauge(
+            "witness_up", "1 when this further witness cosigned last time, else 0", "witness"
+        )
+        self.witness_evidence = gauge(
+            "witness_evidence", "proofs of fault kept against witnesses and service, by verdict", "verdict"
+        )
+
+        self.timestamps = counter("timestamps", "RFC 3161 timestamps kept")
+        self.timestamp_failures = counter(
+            "timestamp_failures",
+            "timestamps asked for and not kept, by cause",
+            "cause",
+            (*failures, "bad", "store"),
+        )
+        self.timestamp_waiting_seconds = gauge(
+            "timestamp_waiting_seconds", "age of the oldest end of a segment without a timestamp; 0: none"
+        )
