@@ -14,7 +14,10 @@ import pytest
 
 from tests.project.tree import ROOT, tracked
 
-SETS = ["build", "runtime", "bulk", "dev"]
+SETS = ["build", "runtime", "bulk", "hardware", "tpm", "dev"]
+
+EXTRAS = {"bulk": "bulk", "tpm": "tpm", "pkcs11": "hardware"}
+"""The set in which the packages of an extra are, where that is not the runtime set."""
 
 # Written so that this file does not contain what it forbids.
 REGISTRIES = re.compile(
@@ -31,14 +34,15 @@ def pins(name: str) -> dict[str, str]:
 
 def asked(name: str) -> set[str]:
     """Return the packages that a requirement set is compiled from."""
-    if name in {"runtime", "bulk"}:
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        lines = [*project["dependencies"]]
-        for extra, packages in project["optional-dependencies"].items():
-            lines += packages if (extra == "bulk") == (name == "bulk") else []
-    else:
-        text = (ROOT / "requirements" / f"{name}.in").read_text(encoding="utf-8")
-        lines = [line for line in text.splitlines() if line and line[0] not in "#-"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"]] if name in {"runtime", "bulk"} else []
+    for extra, packages in project["optional-dependencies"].items():
+        lines += packages if EXTRAS.get(extra, "runtime") == name else []
+    source = ROOT / "requirements" / f"{name}.in"
+    if source.exists():
+        lines += [
+            line for line in source.read_text(encoding="utf-8").splitlines() if line and line[0] not in "#-"
+        ]
     return {re.split(r"[<>=! ]", line)[0].lower() for line in lines}
 
 
@@ -69,7 +73,10 @@ def test_every_requirement_that_was_asked_for_is_pinned(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("folders", "sets"),
-    [(["coldseal"], ["runtime", "bulk"]), (["tests", "tools", "bench"], ["runtime", "dev"])],
+    [
+        (["coldseal"], ["runtime", "bulk", "tpm", "hardware"]),
+        (["tests", "tools", "bench"], ["runtime", "dev", "tpm", "hardware"]),
+    ],
 )
 def test_every_package_that_is_imported_is_asked_for(folders: list[str], sets: list[str]) -> None:
     """Nothing is used that is here only because something else happened to need it."""
