@@ -20,6 +20,7 @@ import cyclopts
 from rich.console import Console
 
 from bench.browser import ROWS as BROWSER
+from bench.custody import ROWS as CUSTODY
 from bench.evidence import ROWS as EVIDENCE
 from bench.large import ROWS as LARGE
 from bench.programs import MeasurementError
@@ -31,7 +32,7 @@ from coldseal import __version__
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
-ROWS = {**PROGRAMS, **EVIDENCE, **BROWSER, **RECOVERY, **LARGE}
+ROWS = {**PROGRAMS, **EVIDENCE, **BROWSER, **RECOVERY, **CUSTODY, **LARGE}
 
 app = cyclopts.App(name="bench", help=__doc__)
 

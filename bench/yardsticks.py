@@ -22,14 +22,14 @@ _START_S = 2.0
 def signing_rate(seconds: float) -> float:
     """Measure P-256 signatures a second on one core."""
     key = ec.generate_private_key(ec.SECP256R1())
-    return _rate(lambda: key.sign(_BODY, _ECDSA), seconds)
+    return rate(lambda: key.sign(_BODY, _ECDSA), seconds)
 
 
 def verifying_rate(seconds: float) -> float:
     """Measure P-256 verifications a second on one core."""
     key = ec.generate_private_key(ec.SECP256R1())
     signature, public = key.sign(_BODY, _ECDSA), key.public_key()
-    return _rate(lambda: public.verify(signature, _BODY, _ECDSA), seconds)
+    return rate(lambda: public.verify(signature, _BODY, _ECDSA), seconds)
 
 
 def verifying_rate_all_cores(seconds: float) -> float:
@@ -67,14 +67,14 @@ def fdatasync_us(folder: Path, seconds: float) -> float:
     return statistics.median(taken) * 1e6
 
 
-def _rate(step: Callable[[], object], seconds: float) -> float:
-    """Count how often ``step`` runs in a second: the median of a few rounds."""
+def rate(step: Callable[[], object], seconds: float, *, batch: int = 100) -> float:
+    """Count how often ``step`` runs in a second: the median of a few rounds, each of whole batches."""
     rates = []
     for _ in range(_ROUNDS):
         count, begun = 0, time.perf_counter()
         while (now := time.perf_counter()) < begun + seconds / _ROUNDS:
-            for _ in range(100):
+            for _ in range(batch):
                 step()
-            count += 100
+            count += batch
         rates.append(count / (now - begun))
     return statistics.median(rates)

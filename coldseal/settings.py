@@ -27,6 +27,8 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 _SCHEMES: Final = ("file:", "env:", "pkcs11:", "tpm:")
+_IN_FILES: Final = ("file:", "tpm:key=", "tpm:seal=")
+_PIN_FILE: Final = re.compile(r"(pin-source=file:)([^&]+)")
 _LARGEST_PORT: Final = 65_535
 
 
@@ -77,8 +79,10 @@ class Reference(str):
     def below(self, base: Path) -> Reference:
         """Return the same reference with its relative files made absolute below ``base``."""
         reference, option, inner = self.partition("?passphrase=")
-        if reference.startswith("file:"):
-            reference = f"file:{base / reference[5:]}"
+        for head in _IN_FILES:
+            if reference.startswith(head):
+                reference = f"{head}{base / reference.removeprefix(head)}"
+        reference = _PIN_FILE.sub(lambda found: f"{found[1]}{base / found[2]}", reference)
         return Reference(f"{reference}{option}{Reference(inner).below(base)}" if option else reference)
 
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from typing_extensions import override
 
 from coldseal.core.log import canonical
@@ -22,7 +22,13 @@ from coldseal.core.log.keys import checkpoint_roll_over, key_message, record_rol
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import Chain, frame
 from coldseal.core.log.signature import low_s
-from coldseal.signing.keys import EcdsaSigner, Ed25519Signer, generate_interop_key, generate_record_key
+from coldseal.signing.keys import (
+    EcdsaSigner,
+    Ed25519Signer,
+    PrivateKey,
+    generate_interop_key,
+    generate_record_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +48,16 @@ class SteadySigner(EcdsaSigner):
 
     @override
     def sign(self, data: bytes) -> bytes:
-        return low_s(self._key.sign(data, _STEADY))
+        key = key_of(self)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return low_s(key.sign(data, _STEADY))
+
+
+def key_of(signer: EcdsaSigner | Ed25519Signer) -> PrivateKey:
+    """Give the private key of a signer that has it in memory."""
+    key = signer._key
+    assert isinstance(key, (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey))
+    return key
 
 
 class LogKeys(NamedTuple):

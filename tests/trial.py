@@ -30,7 +30,8 @@ from coldseal.service.app import Service
 from coldseal.service.config import ServiceConfig, load_service
 from coldseal.service.storage.sqlite import SqliteLedger
 from coldseal.signing.keys import Ed25519Signer, generate_interop_key, write_private_key
-from coldseal.signing.secrets import generate_symmetric_key, read_symmetric_key, write_private_file
+from coldseal.signing.private_files import write_private_file
+from coldseal.signing.secrets import generate_symmetric_key, read_symmetric_key
 from tests.sealed import GATEWAY, WITNESS, SealedLog
 
 STORE_KEY = bytes(range(32))

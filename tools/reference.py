@@ -19,6 +19,7 @@ from types import ModuleType
 import msgspec
 from msgspec import inspect as kinds
 
+from coldseal.cli.commands import Group
 from coldseal.cli.main import NOUNS
 from coldseal.gateway import config as gateway_config
 from coldseal.gateway import tables as gateway_tables
@@ -88,7 +89,7 @@ def _tables(module: ModuleType, root: type[msgspec.Struct]) -> Iterator[str]:
 
 
 def _table(meanings: Mapping[str, str], name: str, kind: kinds.Type) -> Iterator[str]:
-    """Render one table, then the arrays of tables within it."""
+    """Render one table, then the tables and arrays of tables within it."""
     many = isinstance(kind, kinds.VarTupleType)
     struct = _struct(kind.item_type if isinstance(kind, kinds.VarTupleType) else kind)
     yield f"### `{'[[' if many else '['}{name}{']]' if many else ']'}`\n"
@@ -103,10 +104,12 @@ def _table(meanings: Mapping[str, str], name: str, kind: kinds.Type) -> Iterator
                 meanings[f"{struct.cls.__name__}.{each.name}"],
             )
             for each in struct.fields
+            if not isinstance(each.type, kinds.StructType)
         ),
     )
     for each in struct.fields:
-        if isinstance(each.type, kinds.VarTupleType) and isinstance(each.type.item_type, kinds.StructType):
+        inner = each.type.item_type if isinstance(each.type, kinds.VarTupleType) else each.type
+        if isinstance(inner, kinds.StructType):
             yield from _table(meanings, f"{name}.{each.encode_name}", each.type)
 
 
@@ -223,8 +226,18 @@ def _metric(metric: metrics.Metric) -> tuple[str, ...]:
 def verbs(noun: str) -> dict[tuple[str, ...], Callable[..., int]]:
     """Return a noun's commands by the arguments under which they are called."""
     commands = importlib.import_module(f"coldseal.cli.{noun}").COMMANDS
-    named = {command.__name__.rstrip("_").replace("_", "-"): command for command in commands}
-    return {(noun,) if name == noun else (noun, name): command for name, command in named.items()}
+    found: dict[tuple[str, ...], Callable[..., int]] = {}
+    for each in commands:
+        if isinstance(each, Group):
+            found |= {(noun, each.name, _verb(command)): command for command in each.commands}
+        else:
+            found[(noun,) if _verb(each) == noun else (noun, _verb(each))] = each
+    return found
+
+
+def _verb(command: Callable[..., int]) -> str:
+    """Return the word under which a command is called."""
+    return command.__name__.rstrip("_").replace("_", "-")
 
 
 def help_text(arguments: Iterable[str]) -> str:

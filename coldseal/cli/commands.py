@@ -17,6 +17,15 @@ from coldseal.errors import OperatorError
 
 Command = Callable[..., int]
 
+
+class Group(typing.NamedTuple):
+    """Verbs behind a word of their own, such as ``coldseal identity ca``."""
+
+    name: str
+    summary: str
+    commands: tuple[Command, ...]
+
+
 _PROGRAMS: typing.Final[set[Command]] = set()
 
 
@@ -26,13 +35,15 @@ def program(command: Command) -> Command:
     return command
 
 
-def run_commands(noun: str, summary: str, commands: Sequence[Command], arguments: Sequence[str]) -> int:
+def run_commands(
+    noun: str, summary: str, members: Sequence[Command | Group], arguments: Sequence[str]
+) -> int:
     """Parse the arguments behind a noun and call the function that they name.
 
     Args:
         noun: the noun, such as ``gateway``.
         summary: what the noun is about.
-        commands: its verbs; one named like the noun is called where no verb is given.
+        members: its verbs, and groups of them; one named like the noun is called where no verb is given.
         arguments: what stands behind the noun.
 
     Returns:
@@ -41,12 +52,17 @@ def run_commands(noun: str, summary: str, commands: Sequence[Command], arguments
     Raises:
         OperatorError: no verb takes these arguments.
     """
+    groups = [each for each in members if isinstance(each, Group)]
+    for group in groups:
+        if group.name in arguments[:1]:
+            return run_commands(f"{noun} {group.name}", group.summary, group.commands, arguments[1:])
+    commands = [each for each in members if not isinstance(each, Group)]
     if _is_program(commands, arguments):
-        return _run_with_argparse(noun, summary, commands, arguments)
+        return _run_with_argparse(noun, summary, commands, groups, arguments)
     try:
         import cyclopts
     except ModuleNotFoundError:
-        return _run_with_argparse(noun, summary, commands, arguments)
+        return _run_with_argparse(noun, summary, commands, groups, arguments)
     app = cyclopts.App(
         name=f"coldseal {noun}",
         help=summary,
@@ -60,6 +76,8 @@ def run_commands(noun: str, summary: str, commands: Sequence[Command], arguments
             app.default(command)
         else:
             app.command(command)
+    for group in groups:
+        app.command(cyclopts.App(name=group.name, help=group.summary))
     try:
         answer = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
@@ -83,7 +101,13 @@ class _Parser(argparse.ArgumentParser):
         raise OperatorError(message, f"See: {self.prog} --help")
 
 
-def _run_with_argparse(noun: str, summary: str, commands: Sequence[Command], arguments: Sequence[str]) -> int:
+def _run_with_argparse(
+    noun: str,
+    summary: str,
+    commands: Sequence[Command],
+    groups: Sequence[Group],
+    arguments: Sequence[str],
+) -> int:
     """Do the same with the standard library."""
     parser = _Parser(prog=f"coldseal {noun}", description=summary)
     verbs = None
@@ -99,6 +123,9 @@ def _run_with_argparse(noun: str, summary: str, commands: Sequence[Command], arg
             name, help=about.partition("\n")[0], description=about, formatter_class=raw, allow_abbrev=False
         )
         _add_parameters(verb, command)
+    for group in groups:
+        verbs = verbs or parser.add_subparsers(required=True, metavar="VERB", parser_class=_Parser)
+        verbs.add_parser(group.name, help=group.summary)
     try:
         values = vars(parser.parse_args(arguments))
     except SystemExit as end:  # --help was asked for

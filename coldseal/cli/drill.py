@@ -39,10 +39,11 @@ def drill(
 
     partition: the service cannot be reached for a while; full-disk: there is no room for readings for a
     while; power: the gateway ends at once and comes back; restore: the newest entries are fetched back from
-    the service; corrupt: bits flip in a copy of the log; clock: a clock steps in a log beside the gateway's.
+    the service; corrupt: bits flip in a copy of the log; clock: a clock steps in a log beside the gateway's;
+    rotation: every certificate is renewed, or read anew, while readings flow.
 
     Args:
-        name: partition, full-disk, power, restore, corrupt or clock.
+        name: partition, full-disk, power, restore, corrupt, clock or rotation.
         config: gateway.toml.
         who: who holds the drill.
         why: what for, such as a quarter.
@@ -78,6 +79,7 @@ def _drills(*, flips: int, entries: int, restart: str) -> "dict[str, Callable[[S
     from coldseal.drill.clock import clock
     from coldseal.drill.corrupt import corrupt
     from coldseal.drill.restore import restore
+    from coldseal.drill.rotation import rotation
 
     return {
         "clock": clock,
@@ -86,6 +88,7 @@ def _drills(*, flips: int, entries: int, restart: str) -> "dict[str, Callable[[S
         "partition": faults.partition,
         "power": partial(faults.power, restart=restart),
         "restore": partial(restore, entries=entries),
+        "rotation": rotation,
     }
 
 

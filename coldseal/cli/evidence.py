@@ -7,7 +7,7 @@ it is checked, and a verdict says whose keys it rests on.
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from coldseal.cli.report import as_json, as_text
 from coldseal.cli.tiles import tiles
 from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import parse_vkey
+from coldseal.core.log.corrections import Corrections
 from coldseal.core.log.record import parse_entry
 from coldseal.errors import InputError, OperatorError
 from coldseal.evidence.compression import unpacked
@@ -29,12 +30,18 @@ from coldseal.evidence.verification import Question
 from coldseal.evidence.work import cut
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cryptography.x509 import Certificate
+
+    from coldseal.evidence.reader import Bundle
 
 GOOD, AGAINST = 0, 1
 
 _SHOWN = 5
 """Runs that are named where an entry is in none."""
+
+_CLOCK = b'"kind":"clock"'
 
 
 @program
@@ -87,6 +94,8 @@ def verify(
 def show(bundle: Path, *, seq: int | None = None, json: bool = False) -> int:
     """Print the entries of a bundle, or one of them; nothing is verified but the sums of its files.
 
+    Where an entry was sealed before its time came, its time by a later `clock` entry stands behind it.
+
     Args:
         bundle: the bundle's file.
         seq: print this entry alone, whole.
@@ -106,13 +115,29 @@ def _show(bundle: Path, plain: Path, seq: int | None, *, as_json: bool) -> int:
         )
         raise OperatorError(f"{bundle} has no entry {seq}", f"It holds the entries {held}")
     with closing(Archive(plain)) as archive:
-        for file in found.files:
-            pieces, _ = cut(file, archive.read(file.name, MAX_ENTRIES, found.sums[file.name]))
-            for (first, _), entries in pieces:
-                for place, raw in enumerate(entries, first):
-                    if seq is None or seq == place:
-                        print_lines(raw.decode() if as_json or seq is not None else _line(raw))
+        corrections = Corrections() if as_json or seq is not None else _corrections(found, archive)
+        for place, raw in _entries(found, archive):
+            if seq is None or seq == place:
+                print_lines(raw.decode() if as_json or seq is not None else _line(raw, corrections))
     return GOOD
+
+
+def _entries(found: Bundle, archive: Archive) -> Iterator[tuple[int, bytes]]:
+    """Read all entries with their places."""
+    for file in found.files:
+        pieces, _ = cut(file, archive.read(file.name, MAX_ENTRIES, found.sums[file.name]))
+        for (first, _), entries in pieces:
+            yield from enumerate(entries, first)
+
+
+def _corrections(found: Bundle, archive: Archive) -> Corrections:
+    """Collect what the bundle's `clock` entries say of times before them."""
+    corrections = Corrections()
+    for _, raw in _entries(found, archive):
+        if _CLOCK in raw:
+            with suppress(InputError):  # it will be shown as not readable
+                corrections.take(parse_entry(raw))
+    return corrections
 
 
 def _roots(path: Path) -> tuple[Certificate, ...]:
@@ -138,14 +163,16 @@ def _progress(done: int, total: int) -> None:
         sys.stderr.flush()
 
 
-def _line(raw: bytes) -> str:
-    """Write one entry on a line; what cannot be read is said so."""
+def _line(raw: bytes, corrections: Corrections) -> str:
+    """Write one entry on a line, its corrected time behind it; what cannot be read is said so."""
     try:
         entry = parse_entry(raw)
     except InputError as error:
         return f"(not readable: {error})"
     data = canonical.encode(entry.data).decode()
-    return f"{entry.seq:>9}  {entry.t}  {entry.kind:<11}  {entry.src.get('dev', '-'):<20}  {data}"
+    found = corrections.of(entry)
+    really = f"  [{found.t} ± {found.error_ms} ms, by {found.by}]" if found else ""
+    return f"{entry.seq:>9}  {entry.t}  {entry.kind:<11}  {entry.src.get('dev', '-'):<20}  {data}{really}"
 
 
 COMMANDS = (export, verify, show, prove, tiles, page)

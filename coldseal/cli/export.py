@@ -89,10 +89,11 @@ def export(
 
 def _fix(config: Path) -> None:
     """Have a running gateway make a checkpoint over what it has sealed so far."""
+    from coldseal.gateway.administration import place_of_control
     from coldseal.gateway.config import load_gateway
     from coldseal.gateway.control import ask
 
-    ask(load_gateway(config).gateway.data, {"do": "checkpoint"})
+    ask(place_of_control(load_gateway(config)), {"do": "checkpoint"})
 
 
 def _say(contents: Contents, output: Path, made: dict[str, int | str | None], *, as_json: bool) -> None:

@@ -7,11 +7,18 @@ asks a running one over loopback. `correct` and `import` put on record what peop
 
 from pathlib import Path
 
+from coldseal.cli.access import COMMANDS as OF_ACCESS
 from coldseal.cli.archives import archive
-from coldseal.cli.commands import program
+from coldseal.cli.attestation import attest
+from coldseal.cli.broker import mosquitto
+from coldseal.cli.commands import Group, program
+from coldseal.cli.firewall import FIREWALL_COMMANDS
+from coldseal.cli.gateway_unit import UNIT_COMMANDS
 from coldseal.cli.output import print_facts, print_json, print_lines
 from coldseal.cli.prune import hold, prune
 from coldseal.cli.records import correct, import_
+from coldseal.cli.time import time, time_config
+from coldseal.cli.topics import COMMANDS as TOPICS
 
 CONFIG = "gateway.toml"
 ADMISSION = "admission.json"
@@ -99,7 +106,8 @@ def _make_keys(folder: Path, origin: str, site: str, name: str) -> bytes:
     from coldseal.core.log.delivery.receiver import AdmittedLog
     from coldseal.service.admission import encode_log_file
     from coldseal.signing import keys
-    from coldseal.signing.secrets import generate_symmetric_key, write_private_file
+    from coldseal.signing.private_files import write_private_file
+    from coldseal.signing.secrets import generate_symmetric_key
 
     record, checkpoint = keys.generate_record_key(), keys.generate_record_key()
     interop = keys.generate_interop_key()
@@ -148,4 +156,23 @@ def status(config: Path, /, *, set_: list[str] | None = None, as_json: bool = Fa
     return show_status("gateway", load_gateway(config, set_ or ()).http.listen, as_json=as_json)
 
 
-COMMANDS = (init, run, status, correct, import_, prune, hold, archive)
+BROKER_COMMANDS = Group("broker-config", "files of an external broker, made from the registry", (mosquitto,))
+TOPIC_COMMANDS = Group("topics", "what devices may do by the policy in force", TOPICS)
+COMMANDS = (
+    init,
+    run,
+    status,
+    correct,
+    import_,
+    prune,
+    hold,
+    archive,
+    attest,
+    *OF_ACCESS,
+    TOPIC_COMMANDS,
+    BROKER_COMMANDS,
+    time,
+    time_config,
+    FIREWALL_COMMANDS,
+    UNIT_COMMANDS,
+)

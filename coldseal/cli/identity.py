@@ -9,6 +9,9 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from coldseal.cli.authority import CA
+from coldseal.cli.enrol import enrol, keep, renew_now
+from coldseal.cli.hardware import KEY
 from coldseal.cli.keys import revoke_key, roll_over
 from coldseal.cli.output import print_facts, print_json, print_lines
 from coldseal.errors import OperatorError
@@ -203,4 +206,5 @@ def _now() -> datetime:
     return datetime.fromtimestamp(Clock().now().t_ms / 1000, UTC)
 
 
-COMMANDS = (dev_ca, device, renew, revoke, roll_over, revoke_key, show, password)
+_CERTIFICATES = (dev_ca, device, renew, revoke, show, password, enrol, renew_now, keep)
+COMMANDS = (*_CERTIFICATES, roll_over, revoke_key, CA, KEY)

@@ -66,22 +66,27 @@ def _show(found: Mapping[str, Any], names: tuple[str, ...], *, as_json: bool) ->
 
 def _ask(path: Path, request: Mapping[str, str]) -> Mapping[str, Any]:
     """Have it done by the gateway that runs, or here."""
+    from coldseal.gateway.administration import place_of_control
     from coldseal.gateway.config import load_gateway
     from coldseal.gateway.control import ask
 
     config = load_gateway(path)
-    answer = ask(config.gateway.data, request)
+    answer = ask(place_of_control(config), request)
     return asyncio.run(_do_alone(config, request)) if answer is None else answer
 
 
 async def _do_alone(config: GatewayConfig, request: Mapping[str, str]) -> Mapping[str, Any]:
     """Open the log as a gateway does, and close it in order."""
+    from coldseal.core.access import Action
+    from coldseal.gateway.custody import stand_ins
+    from coldseal.gateway.persons import Asked
     from coldseal.gateway.rollover import RollOver
     from coldseal.gateway.writer import Run
     from coldseal.observe.logs import configure
 
     configure(level="error")  # the answer says what was done
-    async with Run.open(config) as run:
+    action = Action.REVOKE if request["do"] == "revoke" else Action.ROLL_OVER
+    async with Run.open(config, Asked(action, request["reason"], request)) as run:
         change = RollOver(
             config.keys,
             Path(),
@@ -90,6 +95,7 @@ async def _do_alone(config: GatewayConfig, request: Mapping[str, str]) -> Mappin
             journal=run.journal,
             clock=run.clock,
             alone=lambda step: step(run.known.snapshot),
+            stand_ins=stand_ins(config),
         )
         if request["do"] == "revoke":
             fields = (request[name] for name in ("use", "key", "since", "reason"))

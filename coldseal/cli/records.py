@@ -6,10 +6,13 @@ The running gateway seals it; without one, the command does. Nothing that is on 
 import hashlib
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from coldseal.cli.output import print_facts, print_json
 from coldseal.errors import OperatorError
+
+if TYPE_CHECKING:
+    from coldseal.core.log.canonical import Value
 
 _READ_BYTES: Final = 1 << 20
 
@@ -37,15 +40,14 @@ def correct(
         as_json: answer with one JSON object.
     """
     from coldseal.gateway.config import load_gateway
-    from coldseal.gateway.records import leaf_to_correct, open_reader, seal_record
+    from coldseal.gateway.records import is_open_to_me, leaf_to_correct, open_reader, seal_record
 
     settings = load_gateway(config, set_ or ())
-    right = _object(value)
-    with closing(open_reader(settings)) as reader:
-        leaf = leaf_to_correct(reader, seq)
-    sealed = seal_record(
-        settings, "correction", {"leaf": leaf, "reason": reason, "seq": seq, "value": right, "who": who}
-    )
+    said: dict[str, Value] = {"reason": reason, "seq": seq, "value": _object(value), "who": who}
+    if is_open_to_me(settings):
+        with closing(open_reader(settings)) as reader:
+            said["leaf"] = leaf_to_correct(reader, seq)
+    sealed = seal_record(settings, "correction", said)
     return _say({**sealed._asdict(), "corrects": seq}, as_json=as_json)
 
 

@@ -4,6 +4,7 @@ Both refuse while a gateway writes the log, say how far they are, and delete not
 """
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from coldseal.cli.output import print_facts, print_json, print_lines
@@ -87,16 +88,22 @@ def decide(
 def write_admission(config: Path, set_: list[str] | None) -> Path:
     """Write what the service must know of the log that is in force now."""
     from coldseal.core.log.delivery.receiver import AdmittedLog
+    from coldseal.core.log.keys import genesis_keys
+    from coldseal.core.log.record import parse_entry
     from coldseal.gateway.config import load_gateway
-    from coldseal.gateway.writer import open_keys
+    from coldseal.gateway.store.reader import LogReader
+    from coldseal.gateway.writer import LOG_FOLDER
     from coldseal.identity.peer import read_peer
     from coldseal.service.admission import encode_log_file
+    from coldseal.signing.secrets import read_symmetric_key
 
     settings = load_gateway(config, set_ or ())
-    origin, keys, certificate = settings.gateway.origin, open_keys(settings), settings.uplink.certificate
+    origin, certificate = settings.gateway.origin, settings.uplink.certificate
     name = read_peer(certificate).name if certificate is not None else origin
-    lines = (keys.checkpoint.verifier_key(origin), keys.interop.verifier_key(origin))
-    log = AdmittedLog(origin, name, keys.record.spki, lines, settings.gateway.site)
+    store_key = read_symmetric_key(settings.store.key, Path())
+    with closing(LogReader(settings.gateway.data / LOG_FOLDER, store_key)) as reader:
+        keys = genesis_keys(parse_entry(reader.settings()[0]))
+    log = AdmittedLog(origin, name, keys.record, keys.checkpoint, settings.gateway.site)
     path = settings.gateway.data / ADMISSION
     path.write_bytes(encode_log_file(log, mode=settings.gateway.signature))
     return path

@@ -8,9 +8,12 @@ import hashlib
 from contextlib import closing
 from pathlib import Path
 
+from coldseal.cli.attestation import SERVICE_COMMANDS as ATTESTATION
 from coldseal.cli.bulk import bulk
-from coldseal.cli.commands import program
+from coldseal.cli.commands import Group, program
+from coldseal.cli.enrolments import ENROLMENTS
 from coldseal.cli.output import print_facts, print_json, print_lines
+from coldseal.cli.service_unit import UNIT_COMMANDS
 from coldseal.errors import OperatorError
 
 CONFIG = "service.toml"
@@ -29,7 +32,8 @@ def init(folder: Path, /, *, name: str = "localhost", pki: Path | None = None, a
     from coldseal.cli.templates import SERVICE
     from coldseal.service.config import Name
     from coldseal.signing.keys import Ed25519Signer, generate_interop_key, write_private_key
-    from coldseal.signing.secrets import generate_symmetric_key, write_private_file
+    from coldseal.signing.private_files import write_private_file
+    from coldseal.signing.secrets import generate_symmetric_key
 
     check("--name", name, Name)
     holder = Holder(folder, pki, "service", name.rpartition("/")[2])
@@ -163,4 +167,7 @@ def receipt(config: Path, origin: str, *, output: Path | None = None) -> int:
     return 0
 
 
-COMMANDS = (init, admit, run, status, receipt, bulk)
+ATTESTATION_COMMANDS = Group(
+    "attestation", "what gateways' machines booted, and what they should", ATTESTATION
+)
+COMMANDS = (init, admit, run, status, receipt, bulk, ATTESTATION_COMMANDS, ENROLMENTS, UNIT_COMMANDS)

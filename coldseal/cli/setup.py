@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coldseal.errors import OperatorError
-from coldseal.signing.secrets import write_private_file
+from coldseal.signing.private_files import write_private_file
 
 
 class Holder:

@@ -89,6 +89,34 @@ def _continued(logs: Mapping[str, str]) -> str:
     return ", ".join(f"{before} as {after}" for before, after in logs.items()) or "none"
 
 
+def _refused(ways: Mapping[str, str]) -> str:
+    """Name the endpoints that are refused now, and why."""
+    return ", ".join(f"{endpoint} ({why})" for endpoint, why in ways.items()) or "none"
+
+
+def _time(found: Mapping[str, Any]) -> str:
+    """Say who keeps the time, how that one is authenticated, and what is wrong with it."""
+    source = f"{found['service']}, which follows {found['source'] or 'nobody'}, by {found['authentication']}"
+    flagged = "; readings are flagged" if found["flagged"] else ""
+    return (source if found["service"] else found["reason"] or "the kernel") + flagged
+
+
+def _broker(found: Mapping[str, Any]) -> str:
+    """Say how the external broker stands, and what this mode does not promise."""
+    state = "connected" if found["up"] else "NOT CONNECTED"
+    lost = f", {found['dropped_by_it']} messages dropped by it" if found["dropped_by_it"] else ""
+    return f"{found['address']} {state}{lost}; promise {found['promise']}"
+
+
+def _certificates(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Name the certificates: the life left, and what is wrong with it or with its renewal."""
+    said = []
+    for name, row in rows.items():
+        wrong = ", ".join(each for each in (row["alarm"], row.get("fault", "")) if each)
+        said.append(f"{name} {row['days']} days" + (f" ({wrong})" if wrong else ""))
+    return ", ".join(said) or "none"
+
+
 _KNOWN: Final[dict[str, tuple[str, Render]]] = {
     "size": ("entries", "{:,}".format),
     "published": ("with receipt", "{:,}".format),
@@ -107,6 +135,11 @@ _KNOWN: Final[dict[str, tuple[str, Render]]] = {
     "silent": ("silent sensors", _silent),
     "certificate_days": ("certificate lives", "{} days".format),
     "uplink_certificate_days": ("uplink's certificate lives", "{} days".format),
+    "broker": ("external broker", _broker),
+    "certificates": ("certificates", _certificates),
+    "connections_ended": ("connections of devices that ended", "{:,}".format),
+    "egress_refused": ("ways out refused", _refused),
+    "time": ("time comes from", _time),
     "uptime_s": ("running for", render_span),
     "logs": ("admitted logs", str),
     "witnessed_logs": ("logs only witnessed", str),

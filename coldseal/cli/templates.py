@@ -62,6 +62,16 @@ witness = {witness}
 # [witness]
 # quorum = 2
 
+# The enrolment server, which renews the certificates of this file by itself; docs/how-to/renewal.md:
+# [enrolment]
+# url = "https://HOST:9443"
+
+# Where this gateway may connect to, and nowhere else; without entries, exactly what this file names:
+# [[egress.allow]]
+# host = "HOST"
+# port = 8443
+# pins = ["SHA-256 of a public key in its chain, base64"]
+
 # Ended segments, as verified bundles on another disk; and how long they stay here then:
 # [archive]
 # directory = "/media/archive/GATEWAY"
@@ -98,6 +108,11 @@ key = "file:witness.pem"
 [store]
 key = "file:store.key"
 limit_mb = 65536
+
+# Certificates for gateways and devices, by EST, from a CA that `coldseal identity ca init` made:
+# [est]
+# listen = "127.0.0.1:9443"
+# authority = "/srv/coldseal/ca"
 
 # Closed ranges of every log as tables with signed manifests; `coldseal service bulk run` writes them:
 # [bulk]

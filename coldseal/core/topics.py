@@ -1,4 +1,4 @@
-"""Who may publish and subscribe where: the topic scheme, a device's own branch, and extra grants.
+"""Who may publish and subscribe where: the topic scheme, a device's own branch, grants and the registry.
 
 Everything that is not granted is denied. A grant to publish names one topic, never a wildcard, and
 none gives away another device's readings. This module does not route and knows no connection.
@@ -9,15 +9,38 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coldseal.core.quotas import OVER_QUOTA, OVER_RATE
 from coldseal.errors import InputError, OperatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from coldseal.core.registry import Bounds, Registry
 
 ROOT: Final = "coldseal/v1"
 EVERY_DEVICE: Final = "*"
+
+NOT_AUTHORISED: Final = "not-authorised"
+NOT_REGISTERED: Final = "not-registered"
+NOT_RETAINED: Final = "retain"
+TOO_LARGE: Final = "size"
+SUBSCRIBE: Final = "subscribe"
+WILL: Final = "will"
+BLOCKED: Final = "blocked"
+REASONS: Final = {
+    NOT_AUTHORISED: "the topic is not granted",
+    NOT_REGISTERED: "the device is not registered",
+    NOT_RETAINED: "the topic may not be retained",
+    TOO_LARGE: "the payload is larger than the registry allows",
+    OVER_RATE: "more than the device's rate",
+    OVER_QUOTA: "more than the device's daily quota",
+    SUBSCRIBE: "the filter is not granted",
+    WILL: "the topic may not be that of a will",
+    BLOCKED: "the device is kept out",
+}
+"""Why something is refused, and the same in words."""
 
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _match_name: Final = re.compile(_NAME, re.ASCII).fullmatch
@@ -32,6 +55,7 @@ class Channel(StrEnum):
     EVENT = "event"
     COMMAND = "cmd"
     CONFIG = "config"
+    RECEIPT = "receipt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +72,7 @@ SCHEME: Final = {
     Channel.EVENT: Rule(from_device=True, is_named=True),
     Channel.COMMAND: Rule(from_device=False, is_named=True),
     Channel.CONFIG: Rule(from_device=False, is_named=False),
+    Channel.RECEIPT: Rule(from_device=False, is_named=False),
 }
 """The whole scheme; rights, parser and documentation follow from it."""
 
@@ -136,20 +161,34 @@ class Rights:
     """What one device may do.
 
     Args:
-        branch: the device's own branch, ending in a slash.
+        branch: the device's own branch, ending in a slash; empty where each of its topics is enumerated.
         publish: further topics that it may publish.
         subscribe: the filters that it may subscribe to, or to parts of.
+        retain: topics that it may have retained; None: all that it may publish.
+        will: topics that its will may have; None: all that it may publish.
     """
 
     branch: str
     publish: frozenset[str]
     subscribe: tuple[str, ...]
+    retain: frozenset[str] | None = None
+    will: frozenset[str] | None = None
 
     def may_publish(self, topic: str) -> bool:
         """Whether the device may publish this topic."""
-        if topic.startswith(self.branch) and _is_own(topic, len(self.branch)) is not None:
+        if self.branch and topic.startswith(self.branch) and _is_own(topic, len(self.branch)) is not None:
             return True
         return topic in self.publish
+
+    def may_retain(self, topic: str) -> bool:
+        """Whether a message of this topic, which it may publish, may be retained."""
+        return self.retain is None or topic in self.retain
+
+    def may_will(self, topic: str, *, retain: bool) -> bool:
+        """Whether this may be the topic of the device's will."""
+        if not self.may_publish(topic) or (retain and not self.may_retain(topic)):
+            return False
+        return self.will is None or topic in self.will
 
     def may_subscribe(self, topic_filter: str) -> bool:
         """Whether the device may subscribe to this filter, shared or not."""
@@ -158,23 +197,63 @@ class Rights:
         return any(covers(granted, topic_filter) for granted in self.subscribe)
 
 
+_NOTHING: Final = Rights("", frozenset(), ())
+
+
+class Listing(NamedTuple):
+    """A registered device's rights, written out.
+
+    Args:
+        device: its name.
+        publish: whole topics, never a wildcard.
+        subscribe: topic filters.
+    """
+
+    device: str
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
 class Policy:
     """The rights of every device at one site.
 
     Args:
         site: the gateway's site, as in its topics.
-        grants: rights beyond each device's own branch.
+        grants: rights beyond what each device has of itself.
+        registry: which devices there are; a registered one has the topics that stand there, and no others.
+        is_strict: a device that is not registered has no rights at all; else it has its own branch.
 
     Raises:
-        OperatorError: a grant is too wide or not well formed; names the grant and the cure.
+        OperatorError: a grant or the registry is too wide or contradicts itself; names place and cure.
     """
 
-    def __init__(self, site: str, grants: Iterable[Grant] = ()) -> None:
-        """Check the grants once; a device's rights are made when it connects."""
-        self._site = check_name("site", site)
+    def __init__(
+        self,
+        site: str,
+        grants: Iterable[Grant] = (),
+        registry: Registry | None = None,
+        *,
+        is_strict: bool = False,
+    ) -> None:
+        """Check all of it once; a device's rights are made when it connects."""
+        self.site = check_name("site", site)
+        self.is_strict = is_strict
         self._grants = tuple(grants)
+        self._terms = registry.compile(site) if registry is not None else {}
         for grant in self._grants:
-            _check_grant(grant, self._site)
+            check_grant(grant, site, f"grants: {grant.device}")
+            if is_strict and grant.device != EVERY_DEVICE and grant.device not in self._terms:
+                what = f"grants: {grant.device} is not registered, and topics.strict is set"
+                raise OperatorError(what, "Add it to [[devices]] in the registry, or leave the grant out")
+
+    def is_known(self, device: str) -> bool:
+        """Whether a device may be here at all."""
+        return not self.is_strict or device in self._terms
+
+    @property
+    def devices(self) -> Sequence[str]:
+        """The registered devices, in the order of the registry."""
+        return tuple(self._terms)
 
     def rights(self, device: str) -> Rights:
         """Give the rights of ``device``.
@@ -182,12 +261,47 @@ class Policy:
         Raises:
             InputError: the name cannot stand in a topic.
         """
-        branch = f"{ROOT}/{self._site}/{check_name('device', device)}/"
+        branch = f"{ROOT}/{self.site}/{check_name('device', device)}/"
+        if not self.is_known(device):
+            return _NOTHING
         held = [grant for grant in self._grants if grant.device in {device, EVERY_DEVICE}]
+        extra = tuple(fill(each, self.site, device) for grant in held for each in grant.subscribe)
+        topics = frozenset(fill(each, self.site, device) for grant in held for each in grant.publish)
+        terms = self._terms.get(device)
+        if terms is not None:
+            own = terms.rights
+            return Rights(
+                "",
+                own.publish | topics,
+                (*own.subscribe, *extra),
+                (own.retain or frozenset()) | topics,
+                (own.will or frozenset()) | topics,
+            )
         below = [f"{branch}{channel}/#" for channel, rule in SCHEME.items() if not rule.from_device]
-        extra = (_fill(each, self._site, device) for grant in held for each in grant.subscribe)
-        topics = (_fill(each, self._site, device) for grant in held for each in grant.publish)
-        return Rights(branch, frozenset(topics), (*below, *extra))
+        return Rights(branch, topics, (*below, *extra))
+
+    def bounds(self, device: str, topic: str) -> Bounds | None:
+        """Give how much a registered device may publish there; None where the registry says nothing."""
+        terms = self._terms.get(device)
+        return None if terms is None else terms.bounds.get(topic, terms.rest)
+
+    def listing(self) -> Sequence[Listing]:
+        """Write out the rights of every registered device."""
+        return tuple(self._list(device) for device in self._terms)
+
+    def _list(self, device: str) -> Listing:
+        """Write out one device's rights: topics in the order of the registry, then those of grants."""
+        rights, written = self.rights(device), self._terms[device].bounds
+        granted = sorted(rights.publish.difference(written))
+        return Listing(device, (*written, *granted), tuple(dict.fromkeys(rights.subscribe)))
+
+    def is_as_another(self, device: str, topic: str) -> bool:
+        """Whether who publishes this topic speaks as another device, or as one at another site."""
+        levels = topic.split("/")
+        depth = ROOT.count("/") + 1
+        if not topic.startswith(f"{ROOT}/") or len(levels) < depth + 2:
+            return False
+        return levels[depth : depth + 2] != [self.site, device]
 
 
 def covers(granted: str, asked: str) -> bool:
@@ -205,27 +319,31 @@ def covers(granted: str, asked: str) -> bool:
     return len(have) == len(want)
 
 
-def _fill(pattern: str, site: str, device: str) -> str:
+def fill(pattern: str, site: str, device: str) -> str:
     """Put site and device in the places that a grant leaves for them."""
     return pattern.replace("{site}", site).replace("{device}", device)
 
 
-def _check_grant(grant: Grant, site: str) -> None:
-    """Refuse a grant that is too wide or cannot work."""
+def check_grant(grant: Grant, site: str, where: str) -> None:
+    """Refuse a grant that is too wide or cannot work.
+
+    Raises:
+        OperatorError: names the place, as ``where`` and a key, the value and the cure.
+    """
     if grant.device != EVERY_DEVICE and not is_name(grant.device):
         raise OperatorError(f"grants: device {grant.device!r} is not a device's name", "Write its name, or *")
     for topic in grant.publish:
-        place = f"grants: {grant.device}: publish {topic!r}"
+        place = f"{where}: publish {topic!r}"
         if not topic or "+" in topic or "#" in topic or topic.startswith("$"):
             raise OperatorError(
                 f"{place} is no whole topic", "Name each topic that it may publish, without + or #"
             )
         if topic.startswith(f"{ROOT}/"):
-            _check_scheme(place, _fill(topic, site, "device"))
+            _check_scheme(place, fill(topic, site, "device"))
     for topic_filter in grant.subscribe:
         if not _is_filter(topic_filter):
             raise OperatorError(
-                f"grants: {grant.device}: subscribe {topic_filter!r} is no topic filter",
+                f"{where}: subscribe {topic_filter!r} is no topic filter",
                 "Use + for one whole level, and # only as the last level",
             )
 
@@ -236,9 +354,10 @@ def _check_scheme(place: str, topic: str) -> None:
         address = parse_topic(topic)
     except InputError as error:
         raise OperatorError(f"{place} is not in the topic scheme", f"Write {error.expected}") from error
-    if SCHEME[address.channel].from_device:
+    if address.channel not in {Channel.COMMAND, Channel.CONFIG}:
+        whom = "a device" if SCHEME[address.channel].from_device else "the gateway"
         raise OperatorError(
-            f"{place} would speak for a device",
+            f"{place} would speak for {whom}",
             f"Below {ROOT} only {Channel.COMMAND} and {Channel.CONFIG} can be granted",
         )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coldseal.errors import OperatorError
+from coldseal.gateway.administration import place_of_control
 from coldseal.gateway.clock import Clock, render_time
 from coldseal.gateway.control import ask
 from coldseal.gateway.records import Sealed, seal_record
@@ -62,7 +63,7 @@ class Stage:
         Raises:
             OperatorError: none runs here.
         """
-        answer = ask(self.config.gateway.data, {"do": "status"})
+        answer = ask(place_of_control(self.config), {"do": "status"})
         if answer is None:
             what = f"no gateway runs on {self.config.gateway.data}"
             raise OperatorError(what, "Start it: a drill needs the live system")
@@ -71,7 +72,8 @@ class Stage:
 
     def play(self, fault: str) -> None:
         """Have the gateway play a fault for this drill's seconds; it ends by itself."""
-        ask(self.config.gateway.data, {"do": "exercise", "fault": fault, "seconds": self.seconds})
+        request = {"do": "exercise", "fault": fault, "seconds": self.seconds, "why": f"the drill {fault}"}
+        ask(place_of_control(self.config), request)
 
     def until(self, is_so: Callable[[], bool], within_s: float) -> float | None:
         """Look until something is so; gives the seconds that took, None if it did not come about."""

@@ -21,6 +21,7 @@ from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import parse_entry
 from coldseal.drill.course import Check, Stage
 from coldseal.errors import ColdsealError, OperatorError
+from coldseal.gateway.administration import place_of_control
 from coldseal.gateway.control import ask
 from coldseal.gateway.records import open_reader
 
@@ -52,7 +53,7 @@ def partition(stage: Stage) -> list[Check]:
         raise OperatorError(
             f"the uplink is {before['uplink']}", "Mend that first: a drill begins with all well"
         )
-    is_fed = _is_fed(stage)
+    was_fed = is_fed(stage)
     stage.say(f"cutting the uplink for {stage.seconds:g} s")
     stage.play("partition")
     stage.wait(stage.seconds * _SETTLED)
@@ -73,10 +74,15 @@ def partition(stage: Stage) -> list[Check]:
             end["published"] == cut["published"],
         ),
         Check(
-            "readings acknowledged while cut", str(grown), "> 0" if is_fed else "any", grown > 0 or not is_fed
+            "readings acknowledged while cut",
+            str(grown),
+            "> 0" if was_fed else "any",
+            grown > 0 or not was_fed,
         ),
         Check("entries that waited", str(size - cut["published"]), "≥ 0", size >= cut["published"]),
-        Check("seconds until all of them had a receipt", _seconds(took), _within(stage), took is not None),
+        Check(
+            "seconds until all of them had a receipt", seconds_of(took), within_of(stage), took is not None
+        ),
         Check(
             "the uplink afterwards",
             after["uplink"],
@@ -90,7 +96,7 @@ def full_disk(stage: Stage) -> list[Check]:
     """Let the gateway behave for a while as if its disk were full."""
     if stage.status()["full"]:
         raise OperatorError("the store is full already", "Make room first: a drill begins with all well")
-    is_fed = _is_fed(stage)
+    was_fed = is_fed(stage)
     stage.say(f"closing the store to readings for {stage.seconds:g} s")
     stage.play("full-disk")
     stage.wait(stage.seconds * _SETTLED)
@@ -101,7 +107,7 @@ def full_disk(stage: Stage) -> list[Check]:
     stage.say("waiting until there is room again")
     stage.wait(stage.seconds * (1 - _SETTLED - _LOOKED_AT))
     took = (
-        stage.until(lambda: stage.status()["accepted"] > end["accepted"], stage.within_s) if is_fed else 0.0
+        stage.until(lambda: stage.status()["accepted"] > end["accepted"], stage.within_s) if was_fed else 0.0
     )
     after = stage.status()
     with closing(open_reader(stage.config)) as reader:
@@ -112,14 +118,17 @@ def full_disk(stage: Stage) -> list[Check]:
         Check(
             "the gateway says that it is full",
             _yes(end["full"]),
-            "yes" if is_fed else "any",
-            end["full"] or not is_fed,
+            "yes" if was_fed else "any",
+            end["full"] or not was_fed,
         ),
         Check("its own entries get in", _yes(is_own_taken), "yes", is_own_taken),
         Check(
-            "seconds until readings were acknowledged again", _seconds(took), _within(stage), took is not None
+            "seconds until readings were acknowledged again",
+            seconds_of(took),
+            within_of(stage),
+            took is not None,
         ),
-        Check("full afterwards", _yes(after["full"]), "no", not after["full"] or not is_fed),
+        Check("full afterwards", _yes(after["full"]), "no", not after["full"] or not was_fed),
     ]
 
 
@@ -147,7 +156,7 @@ def power(stage: Stage, *, restart: str = "") -> list[Check]:
             shlex.split(restart), stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
         )
     took = stage.until(partial(_runs_anew, stage, pid), stage.within_s)
-    checks = [Check("seconds until it ran again", _seconds(took), _within(stage), took is not None)]
+    checks = [Check("seconds until it ran again", seconds_of(took), within_of(stage), took is not None)]
     with closing(open_reader(stage.config)) as reader:
         is_same = reader.size() >= size and reader.root(size) == root
         checks.append(
@@ -159,7 +168,7 @@ def power(stage: Stage, *, restart: str = "") -> list[Check]:
             )
         )
         behind = [parse_entry(raw) for raw in reader.read(size)] if is_same else []
-        fault = _first_fault(stage, reader, max(0, size - LOOKED_AT)) if is_same else "not looked at"
+        fault = first_fault(stage, reader, max(0, size - LOOKED_AT)) if is_same else "not looked at"
     kinds = [entry.kind for entry in behind if entry.kind in {"boot", "gap"}]
     checks.append(
         Check(
@@ -170,7 +179,7 @@ def power(stage: Stage, *, restart: str = "") -> list[Check]:
     return checks
 
 
-def _is_fed(stage: Stage) -> bool:
+def is_fed(stage: Stage) -> bool:
     """Whether readings are coming in now: only then can it be asked what becomes of them."""
     before = stage.status()["accepted"]
     stage.say("looking at the gateway while all is well")
@@ -181,7 +190,7 @@ def _is_fed(stage: Stage) -> bool:
 def _is_own_taken(stage: Stage) -> bool:
     """Whether the log's own entries still get in: one that says that a drill is under way."""
     try:
-        ask(stage.config.gateway.data, {"do": "checkpoint"})
+        ask(place_of_control(stage.config), {"do": "checkpoint"})
     except ColdsealError:
         return False
     return True
@@ -218,7 +227,7 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
 
 
-def _first_fault(stage: Stage, reader: LogReader, first: int) -> str:
+def first_fault(stage: Stage, reader: LogReader, first: int) -> str:
     """Name the first entry whose place, link or signature fails, from a seq on; empty if none does."""
     history = history_of(stage.config.gateway.origin, reader.settings())
     mode = stage.config.gateway.signature
@@ -233,12 +242,12 @@ def _first_fault(stage: Stage, reader: LogReader, first: int) -> str:
     return ""
 
 
-def _seconds(took: float | None) -> str:
+def seconds_of(took: float | None) -> str:
     """Write a time that something took."""
     return "never" if took is None else f"{took:.1f}"
 
 
-def _within(stage: Stage) -> str:
+def within_of(stage: Stage) -> str:
     """Write the time that it may take."""
     return f"≤ {stage.within_s:g}"
 

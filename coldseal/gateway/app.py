@@ -8,19 +8,25 @@ a fault of the intake ends all of it. Holds no rule of its own.
 from __future__ import annotations
 
 import asyncio
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from coldseal.core import topics
 from coldseal.core.floods import Floods
 from coldseal.core.log import canonical
 from coldseal.errors import ColdsealError, OperatorError
+from coldseal.gateway.administration import further_socket
 from coldseal.gateway.archivist import Archivist
 from coldseal.gateway.budget import Watch, memory_in_use
 from coldseal.gateway.certificates import CERTIFICATES, KeptCertificates
 from coldseal.gateway.clock import Clock
 from coldseal.gateway.control import ControlServer
+from coldseal.gateway.counting import Counting, require_counted
+from coldseal.gateway.custody import stand_ins
+from coldseal.gateway.enrolling import renew_handler
 from coldseal.gateway.exercise import Exercise
+from coldseal.gateway.governance import make_conduct, open_policy
 from coldseal.gateway.health import Instruments
 from coldseal.gateway.perimeter import Perimeter
 from coldseal.gateway.pipeline import Pipeline
@@ -36,9 +42,11 @@ from coldseal.gateway.rollover import RollOver
 from coldseal.gateway.scrubbing import Scrubbing
 from coldseal.gateway.sources.mqtt import MqttListener
 from coldseal.gateway.sources.sessions import SessionStore
+from coldseal.gateway.standby import Standby
 from coldseal.gateway.store.beside import SealingProcess
 from coldseal.gateway.store.log import Log
 from coldseal.gateway.tally import Tally
+from coldseal.gateway.timekeeping import open_clock
 from coldseal.gateway.uplink.companion import Companion
 from coldseal.gateway.writer import (
     LOG_FOLDER,
@@ -53,6 +61,8 @@ from coldseal.gateway.writer import (
 from coldseal.observe import events, logs
 from coldseal.observe.health import HealthServer, Progress
 from coldseal.observe.metrics import GatewayMetrics
+from coldseal.observe.notify import Supervisor
+from coldseal.signing.holders import is_held
 from coldseal.signing.secrets import read_symmetric_key
 
 __all__ = ["LOG_FOLDER", "Gateway", "open_keys", "open_log"]
@@ -86,9 +96,9 @@ class Gateway:
     def __init__(self, config: GatewayConfig, arguments: Sequence[str], log: Log, store_key: bytes) -> None:
         """Put the parts together around an open log; `open` is the usual way here."""
         self._config, self.log = config, log
-        clock = self._clock = Clock()
+        clock = self._clock = open_clock(config.time)
         self._metrics = GatewayMetrics()
-        keys = open_keys(config)
+        keys = open_keys(config, log)
         is_each_signed = config.gateway.signature == "record"
         self._beside = (
             SealingProcess(config.keys.record, _HERE, is_each_signed=is_each_signed)
@@ -102,23 +112,25 @@ class Gateway:
         tally = Tally(self._metrics, progress)
         self.pipeline = self._make_pipeline(tally)
         self._sessions = SessionStore.open(config.gateway.data / "broker.db", store_key)
-        self.listener = MqttListener(
-            config.mqtt,
-            policy=_policy(config),
-            intake=self.pipeline,
-            clock=clock,
-            metrics=self._metrics,
-            store=self._sessions,
-            keep=KeptCertificates(config.gateway.data / CERTIFICATES).keep,
-        )
+        self.listener = self._make_listener()
         self._uplink = Companion(arguments) if config.uplink.url else None
         self._archivist = Archivist.of(config, arguments)
         self._instruments = self._make_instruments(tally, progress, store_key)
         self._scrubbing = self._make_scrubbing(store_key)
-        self._health = HealthServer(self._instruments.views())
+        self._health = HealthServer(replace(self._instruments.views(), status=self._status))
         seal = sealing(self.pipeline, self._journal, clock)
+        change = self._make_roll_over(keys)
+        standby = self._make_standby(change)
         self._perimeter = Perimeter(
-            config, clock=clock, metrics=self._metrics, log=log, seal=seal, listener=self.listener
+            config,
+            clock=clock,
+            metrics=self._metrics,
+            log=log,
+            seal=seal,
+            listener=self.listener,
+            intake=self.pipeline,
+            standby=standby,
+            counting=self._make_counting(store_key, standby),
         )
         faults: dict[str, Callable[[bool], None]] = {"full-disk": log.close_room}
         if self._uplink is not None:
@@ -131,13 +143,30 @@ class Gateway:
                 "record": record_handler(log.reader, seal),
                 "status": self._tell_status,
                 "checkpoint": checkpoint_handler(self.pipeline, self._journal),
-                **key_handlers(self._make_roll_over(keys)),
+                "renew": renew_handler(config.enrolment.url, self._uplink),
+                **key_handlers(change),
                 **self._exercise.handlers(),
                 **self._perimeter.handlers(),
             },
+            gate=self._perimeter.administration,
+            further=further_socket(config),
         )
         self.health_address = ""
         """Where health is shown, host:port; empty if nowhere."""
+
+    def _make_listener(self) -> MqttListener:
+        """Put together what takes devices in."""
+        config = self._config
+        return MqttListener(
+            config.mqtt,
+            policy=open_policy(config),
+            intake=self.pipeline,
+            clock=self._clock,
+            metrics=self._metrics,
+            store=self._sessions,
+            keep=KeptCertificates(config.gateway.data / CERTIFICATES).keep,
+            conduct=make_conduct(config.topics),
+        )
 
     def _make_instruments(self, tally: Tally, progress: Progress, store_key: bytes) -> Instruments:
         """Put together what can be seen of all this."""
@@ -192,6 +221,26 @@ class Gateway:
             journal=self._journal,
             clock=self._clock,
             alone=self.pipeline.alone,
+            stand_ins=stand_ins(self._config),
+        )
+
+    def _make_standby(self, change: RollOver) -> Standby:
+        """Put together what watches the checkpoint key in chip or token."""
+        return Standby(
+            change,
+            self._journal,
+            clock=self._clock,
+            metrics=self._metrics,
+            patience_s=self._config.hardware.patience_s,
+            is_wanted=is_held(self._config.keys.checkpoint),
+        )
+
+    def _make_counting(self, store_key: bytes, standby: Standby) -> Counting | None:
+        """Put together what counts segments in the TPM, where a counter is named."""
+        if not self._config.hardware.counter:
+            return None
+        return Counting(
+            self._config, self.log, store_key, clock=self._clock, metrics=self._metrics, standby=standby
         )
 
     @classmethod
@@ -213,6 +262,7 @@ class Gateway:
         _log.emit(events.STORE_OPENED, size=log.size, replayed=log.replayed, seconds=took_s)
         try:
             await require_newest(config, log.reader, store_key, began.t_ms)
+            await asyncio.to_thread(require_counted, config, log.reader, store_key, began.t_ms)
             require_same(config, log)
             return cls(config, arguments, log, store_key)
         except ColdsealError:
@@ -226,8 +276,9 @@ class Gateway:
             RolledBackError: the uplink found that the log was put back to an older state.
         """
         await self._record_start()
+        supervisor = Supervisor.of(os.environ)
         async with asyncio.TaskGroup() as tasks:
-            own = self.log.maintain(), self.log.pack(), self._tick(), self._scrubbing.run()
+            own = self.log.maintain(), self.log.pack(), self._tick(supervisor), self._scrubbing.run()
             beside = [tasks.create_task(each) for each in (*own, *self._perimeter.tasks())]
             committing = tasks.create_task(self.pipeline.run())
             if self._uplink is not None:
@@ -247,8 +298,11 @@ class Gateway:
                 listeners=[str(port) for port in self._ports()],
                 software=SOFTWARE,
             )
+            supervisor.ready()
             await wait_refused(self._config.gateway.data, stop)
+            supervisor.stopping()
             self._exercise.stop()
+            await self._perimeter.stop()
             await self.listener.stop()
             self.pipeline.stop()
             await committing
@@ -295,7 +349,7 @@ class Gateway:
         bound = [self.listener.port] if mqtt.listen is not None else []
         return [*bound, self.listener.plain_port] if mqtt.plain_listen is not None else bound
 
-    async def _tick(self) -> None:
+    async def _tick(self, supervisor: Supervisor) -> None:
         """Let time do its work, once a second."""
         interval_ms = self._config.checkpoint.heartbeat_seconds * 1000
         due_ms = self._clock.now().mono_ms + interval_ms
@@ -308,6 +362,7 @@ class Gateway:
             self.pipeline.tick()
             self._instruments.refresh()
             self._perimeter.tick()
+            supervisor.beat(is_moving=self._instruments.is_moving())
             if self._beside is not None:
                 self._beside.rest()
             if self._uplink is not None:
@@ -320,15 +375,13 @@ class Gateway:
 
     def _tell_status(self, _request: Mapping[str, Any], answer: Callable[[Answer], None]) -> None:
         """Answer the request `status`."""
-        answer({"status": {**self._instruments.status(), **self._perimeter.status()}})
+        answer({"status": self._status()})
+
+    def _status(self) -> Mapping[str, object]:
+        """Say how everything stands, for a person."""
+        return {**self._instruments.status(), **self._perimeter.status()}
 
     async def _record_own(self, kind: str, data: dict[str, canonical.Value]) -> None:
         """Seal an entry of the log's own, with a checkpoint over it."""
         draft = self._journal.draft(kind, canonical.encode(data), self._clock.now())
         await self._journal.append([draft], self._redelivery.snapshot)
-
-
-def _policy(config: GatewayConfig) -> topics.Policy:
-    """Make the topic rights of a configuration."""
-    grants = [topics.Grant(grant.device, grant.publish, grant.subscribe) for grant in config.grants]
-    return topics.Policy(config.gateway.site, grants)

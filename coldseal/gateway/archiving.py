@@ -32,7 +32,8 @@ from coldseal.gateway.records import open_reader, seal_record
 from coldseal.gateway.retention import DAY_MS
 from coldseal.gateway.uplink.receipts import NAME as RECEIPTS
 from coldseal.gateway.uplink.receipts import Receipts
-from coldseal.signing.secrets import read_symmetric_key, sync_directory
+from coldseal.signing.private_files import sync_directory
+from coldseal.signing.secrets import read_symmetric_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -124,7 +124,7 @@ async def carry(config: GatewayConfig, survey: Survey, plan: Plan, known: Redeli
     """
     log = open_log(config, read_symmetric_key(config.store.key, _HERE), clock.now().t_ms)
     try:
-        run = Run(config, log, clock)
+        run = Run(config, log, clock, before=survey.checkpoint_key())
         run.known = known
         await run.append(start_drafts(config, log, run.keys, run.journal, clock))
         said = encode(gap_data(survey.origin, plan, clock))

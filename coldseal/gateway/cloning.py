@@ -41,12 +41,8 @@ from coldseal.gateway.writer import (
     start_drafts,
 )
 from coldseal.signing.keys import open_ecdsa, path_of
-from coldseal.signing.secrets import (
-    read_private_file,
-    read_symmetric_key,
-    sync_directory,
-    write_private_file,
-)
+from coldseal.signing.private_files import read_private_file, sync_directory, write_private_file
+from coldseal.signing.secrets import read_symmetric_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence

@@ -14,6 +14,8 @@ from msgspec import Struct, field, structs
 from coldseal import settings
 from coldseal.errors import OperatorError
 from coldseal.gateway.continued import in_force
+from coldseal.gateway.endpoints import WayOut
+from coldseal.gateway.endpoints import require_sound as require_sound_egress
 from coldseal.gateway.retention import require_sound
 from coldseal.gateway.tables.administration import Administration
 from coldseal.gateway.tables.attestation import Attestation
@@ -36,6 +38,7 @@ from coldseal.gateway.tables.keeping import (
 from coldseal.gateway.tables.outward import Http, Timestamp, Uplink, Witness
 from coldseal.gateway.tables.time import Time
 from coldseal.gateway.tables.topics import Topics
+from coldseal.signing.holders import is_held
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,11 +90,20 @@ def load_gateway(path: Path, overrides: Sequence[str] = ()) -> GatewayConfig:
     """
     config = settings.load(path, GatewayConfig, overrides)
     config = structs.replace(config, gateway=in_force(config.gateway))
-    _check_mqtt(config.mqtt, path)
+    _check_hardware(config, path)
+    config = _with_hardware(config)
+    has_listener = config.mqtt.listen is not None or config.mqtt.plain_listen is not None
+    if has_listener or config.broker.address is None:
+        _check_mqtt(config.mqtt, path)
+    _check_broker(config.broker, path)
     _check_uplink(config.uplink, path)
     _check_witnesses(config, path)
     _check_timestamp(config, path)
     _check_archive(config, path)
+    _check_time(config.time, path)
+    _check_enrolment(config, path)
+    _check_attestation(config, path)
+    require_sound_egress(config.egress, ways_out(config), str(path))
     settings.require_loopback(config.http.listen, f"{path}: http.listen")
     if config.store.reserve_mb >= config.store.limit_mb:
         raise OperatorError(
@@ -104,11 +116,50 @@ def load_gateway(path: Path, overrides: Sequence[str] = ()) -> GatewayConfig:
     return config
 
 
+def ways_out(config: GatewayConfig) -> list[WayOut]:
+    """Give every setting that names an endpoint which this gateway's own programs connect to."""
+    named = [
+        WayOut("uplink.url", config.uplink.url),
+        *(WayOut("uplink.witnesses.url", each.url) for each in config.uplink.witnesses),
+        WayOut("timestamp.url", config.timestamp.url),
+        WayOut("enrolment.url", config.enrolment.url),
+        WayOut("broker.address", f"mqtts://{config.broker.address}" if config.broker.address else ""),
+    ]
+    return [way for way in named if way.url]
+
+
+def _with_hardware(config: GatewayConfig) -> GatewayConfig:
+    """Write out, in each reference to a key or secret, the way to its chip or token."""
+    keys, hardware, full = config.keys, config.hardware, config.hardware.full
+    return structs.replace(
+        config,
+        keys=Keys(record=full(keys.record), checkpoint=full(keys.checkpoint), interop=full(keys.interop)),
+        store=structs.replace(config.store, key=full(config.store.key)),
+        hardware=structs.replace(hardware, former=tuple(full(each) for each in hardware.former)),
+    )
+
+
+def _check_hardware(config: GatewayConfig, path: Path) -> None:
+    """Refuse keys in hardware that a gateway could not live with."""
+    keys, hardware = config.keys, config.hardware
+    if is_held(keys.checkpoint) and config.gateway.signature != "record":
+        what = f"{path}: keys.checkpoint is in hardware, but gateway.signature is not 'record'"
+        hint = 'Set signature = "record": a chip signs a few checkpoints a second, not one for each commit'
+        raise OperatorError(what, hint)
+    if is_held(keys.interop) or is_held(hardware.fallback):
+        what = f"{path}: keys.interop and hardware.fallback are software keys"
+        raise OperatorError(what, "Write file:…: they sign while chip or token is away")
+    if hardware.counter and not keys.checkpoint.startswith("tpm:"):
+        what = f"{path}: hardware.counter is set, but keys.checkpoint is not in the TPM"
+        raise OperatorError(what, "Set keys.checkpoint to a tpm: key, or empty hardware.counter")
+
+
 def _check_mqtt(mqtt: Mqtt, path: Path) -> None:
     """Refuse a listener that nobody could use, or that would speak openly to the network."""
     settings.require_loopback(mqtt.plain_listen, f"{path}: mqtt.plain_listen")
     if mqtt.listen is None and mqtt.plain_listen is None:
-        raise OperatorError(f"{path}: mqtt has no listener", "Set mqtt.listen")
+        hint = "Set mqtt.listen, or broker.address to take readings from an external broker"
+        raise OperatorError(f"{path}: mqtt has no listener", hint)
     if mqtt.listen is not None:
         for name in ("certificate", "key"):
             if getattr(mqtt, name) is None:
@@ -121,6 +172,19 @@ def _check_mqtt(mqtt: Mqtt, path: Path) -> None:
             f"{path}: mqtt has a listener that takes neither client certificates nor passwords",
             "Set mqtt.client_ca for the TLS listener, or mqtt.passwords",
         )
+
+
+def _check_broker(broker: Broker, path: Path) -> None:
+    """Refuse a broker that could not be spoken to."""
+    if broker.address is None:
+        return
+    for name in ("certificate", "key", "ca"):
+        if getattr(broker, name) is None:
+            what = f"{path}: broker.{name} is missing, but broker.address is set"
+            raise OperatorError(what, f"Set broker.{name}, or empty broker.address to use the own listener")
+    if broker.retry_max_s < broker.retry_initial_s:
+        what = f"{path}: broker.retry_max_s is {broker.retry_max_s:g}, expected at least retry_initial_s"
+        raise OperatorError(what, "Raise broker.retry_max_s or lower broker.retry_initial_s")
 
 
 def _check_uplink(uplink: Uplink, path: Path) -> None:
@@ -172,6 +236,44 @@ def _check_timestamp(config: GatewayConfig, path: Path) -> None:
     if not config.uplink.url:
         what = f"{path}: timestamp.url is set, but uplink.url is not"
         raise OperatorError(what, "Set uplink.url, or empty timestamp.url: the uplink asks for timestamps")
+
+
+def _check_attestation(config: GatewayConfig, path: Path) -> None:
+    """Refuse to attest to nobody, or by a key outside of a TPM."""
+    key = config.attestation.key
+    if key is None:
+        return
+    if not key.startswith("tpm:"):
+        what = f"{path}: attestation.key is {key}, expected a key in the TPM"
+        raise OperatorError(what, "Write tpm:0x81010a01, or another handle that is free")
+    if not config.uplink.url:
+        what = f"{path}: attestation.key is set, but uplink.url is not"
+        raise OperatorError(what, "Set uplink.url, or empty attestation.key: it is the service that asks")
+
+
+def _check_enrolment(config: GatewayConfig, path: Path) -> None:
+    """Refuse an enrolment that nobody would see to, or that is set half-way."""
+    enrolment = config.enrolment
+    if (enrolment.factory_certificate is None) != (enrolment.factory_key is None):
+        what = f"{path}: enrolment has factory_certificate or factory_key alone"
+        raise OperatorError(what, "Set both, or neither")
+    if not enrolment.url:
+        return
+    if not enrolment.url.startswith("https://"):
+        what = f"{path}: enrolment.url is {enrolment.url!r}, expected https://…"
+        raise OperatorError(what, "Use its https address")
+    if not config.uplink.url:
+        what = f"{path}: enrolment.url is set, but uplink.url is not"
+        raise OperatorError(what, "Set uplink.url, or empty enrolment.url: the uplink asks for certificates")
+
+
+def _check_time(time: Time, path: Path) -> None:
+    """Refuse demands that nobody could meet, and questions about time over the network."""
+    settings.require_loopback(time.ntpsec, f"{path}: time.ntpsec")
+    if time.source == "kernel" and time.require_authentication:
+        what = f"{path}: time.source is kernel, which cannot say whether time is authenticated"
+        hint = "Set time.require_authentication = false, or follow a time service"
+        raise OperatorError(what, hint)
 
 
 def _check_archive(config: GatewayConfig, path: Path) -> None:

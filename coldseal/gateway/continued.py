@@ -15,7 +15,7 @@ import msgspec
 
 from coldseal.core.log.succession import first_origin, next_origin
 from coldseal.errors import InputError, OperatorError, UnavailableError
-from coldseal.signing.secrets import sync_directory
+from coldseal.signing.private_files import sync_directory
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,18 +1,19 @@
 """The control channel: what commands on this machine ask of a running gateway, over a Unix socket.
 
-Promise: only the gateway's own user and root are heard, a request is bounded and strictly read, and each
-gets one answer: `ok` with what was asked for, or `error` with a hint. One JSON object a line, both ways.
-Knows no request by name: the gateway hands in a table of them.
+Promise: who asks is who the kernel says, a request is bounded and strictly read, and each gets one answer:
+`ok` with what was asked for, or `error` with a hint. One JSON object a line, both ways. Knows no request by
+name, and decides nothing: the gateway hands in a table of them, and the gate that they pass.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import struct
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 import msgspec
 from typing_extensions import override
@@ -36,6 +37,9 @@ TIMEOUT_S: Final = 30.0
 """How long a command waits for its answer."""
 
 MODE: Final = 0o600
+GROUP_MODE: Final = 0o660
+OPEN_MODE: Final = 0o666
+"""Modes of the own socket, and of the further one: for a group, or for all."""
 
 Answer = dict[str, object]
 """What a request is answered with, beside `ok`."""
@@ -43,6 +47,66 @@ Answer = dict[str, object]
 if TYPE_CHECKING:
     Handler = Callable[[Mapping[str, Any], Callable[[Answer], None]], None]
     """Takes the request's other fields, and what to call with the answer, now or later; may raise."""
+
+
+class Caller(NamedTuple):
+    """The process that asks, as the kernel names it."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+class Gate(Protocol):
+    """What a request passes before its handler."""
+
+    def hears(self, caller: Caller) -> bool:
+        """Whether this caller is heard at all."""
+
+    def pass_on(
+        self,
+        caller: Caller,
+        name: str,
+        request: dict[str, Any],
+        handler: Handler,
+        answer: Callable[[Answer], None],
+    ) -> None:
+        """Hand the request to its handler, now or later, or answer in its place; may raise like a handler."""
+
+
+class OwnGate:
+    """Hears the gateway's own user and root, and passes all that they ask."""
+
+    def hears(self, caller: Caller) -> bool:
+        """Whether this is one of them."""
+        return is_allowed(caller.uid)
+
+    def pass_on(
+        self,
+        _caller: Caller,
+        _name: str,
+        request: dict[str, Any],
+        handler: Handler,
+        answer: Callable[[Answer], None],
+    ) -> None:
+        """Pass it."""
+        handler(request, answer)
+
+
+class AwaitsApprovalError(UnavailableError):
+    """What was asked for waits for a second person.
+
+    Args:
+        number: by which it is approved.
+        action: what would be done.
+    """
+
+    def __init__(self, number: int, action: str) -> None:
+        """Keep both facts."""
+        self.number, self.action = number, action
+        cause = f"a second person must approve it: coldseal gateway approve CONFIG {number}"
+        super().__init__(action, cause)
+
 
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred of <sys/socket.h>
 _ROOT: Final = 0
@@ -54,65 +118,100 @@ class ControlServer:
     Args:
         folder: the data folder.
         handlers: what can be asked, by the name in ``do``.
+        gate: what requests pass.
+        further: a second socket for other users, and the group that may open it, empty for all.
     """
 
-    def __init__(self, folder: Path, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        handlers: Mapping[str, Handler],
+        gate: Gate | None = None,
+        further: tuple[Path, str] | None = None,
+    ) -> None:
         """Take the table; nothing listens yet."""
-        self._folder = folder
+        self._folder, self._further = folder, further
         self._handlers = handlers
-        self._server: asyncio.Server | None = None
-        self._callers: set[_Caller] = set()
+        self._gate: Gate = OwnGate() if gate is None else gate
+        self._servers: list[asyncio.Server] = []
+        self._callers: set[_Connection] = set()
 
     async def start(self) -> None:
         """Listen; a socket that a gateway before left behind is replaced.
 
         Raises:
-            OperatorError: the socket cannot be made.
+            OperatorError: a socket cannot be made.
         """
-        path = self._folder / SOCKET
-        own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        try:
-            path.unlink(missing_ok=True)  # nobody listens there: this process holds the log's lock
-            with _short(self._folder) as address:
-                own.bind(address)
-            path.chmod(MODE)  # before anybody can be heard
-        except OSError as error:
-            own.close()
-            hint = "Give a data folder that this user may write"
-            raise OperatorError(f"{path} cannot be made: {error.strerror}", hint) from error
-        self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: _Caller(self._callers, self._handlers), sock=own
-        )
+        await self._listen(self._folder / SOCKET, MODE)
+        if self._further is not None:
+            path, group = self._further
+            try:
+                await self._listen(path, GROUP_MODE if group else OPEN_MODE, group)
+            except OperatorError:
+                await self.stop()
+                raise
+
+    async def _listen(self, path: Path, mode: int, group: str = "") -> None:
+        """Make one socket, and listen on it."""
+        own = _bind(path, mode, group)
+        loop = asyncio.get_running_loop()
+        self._servers.append(await loop.create_unix_server(self._connection, sock=own))
+
+    def _connection(self) -> _Connection:
+        """Make what hears one caller."""
+        return _Connection(self._callers, self._handlers, self._gate)
 
     async def stop(self) -> None:
         """Stop listening; who still waits for an answer is told that none comes."""
-        if self._server is None:
-            return
-        self._server.close()
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
         for caller in tuple(self._callers):
             caller.leave()
-        await self._server.wait_closed()
-        (self._folder / SOCKET).unlink(missing_ok=True)
+        for server in servers:
+            await server.wait_closed()
+        paths = [self._folder / SOCKET, *([self._further[0]] if self._further else [])]
+        for path in paths[: len(servers)]:
+            path.unlink(missing_ok=True)
 
 
-class _Caller(asyncio.Protocol):
+def _bind(path: Path, mode: int, group: str) -> socket.socket:
+    """Make a socket that only those may open who should."""
+    own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        path.unlink(missing_ok=True)  # nobody listens there: this process holds the log's lock
+        with _short(path.parent) as folder:
+            own.bind(f"{folder}/{path.name}")
+        if group:
+            shutil.chown(path, group=group)
+        path.chmod(mode)  # before anybody can be heard
+    except (OSError, LookupError) as error:
+        own.close()
+        hint = "Give a folder that this user may write, and a group that it is in"
+        raise OperatorError(f"{path} cannot be made: {error}", hint) from error
+    return own
+
+
+class _Connection(asyncio.Protocol):
     """One connection: one request, one answer."""
 
-    def __init__(self, callers: set[_Caller], handlers: Mapping[str, Handler]) -> None:
-        """Take the table and those who are there."""
-        self._callers, self._handlers = callers, handlers
+    def __init__(self, callers: set[_Connection], handlers: Mapping[str, Handler], gate: Gate) -> None:
+        """Take the table, the gate and those who are there."""
+        self._callers, self._handlers, self._gate = callers, handlers, gate
+        self._caller: Caller
         self._received = bytearray()
         self._transport: asyncio.WriteTransport
         self._is_answered = False
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let nobody in but the gateway's user and root."""
+        """Ask the kernel who that is, and let in whom the gate hears."""
         self._transport = cast("asyncio.WriteTransport", transport)
         found = transport.get_extra_info("socket").getsockopt(
             socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
         )
-        if not is_allowed(_CREDENTIALS.unpack(found)[1]) or len(self._callers) >= MAX_CALLERS:
+        self._caller = Caller(*_CREDENTIALS.unpack(found))
+        if not self._gate.hears(self._caller) or len(self._callers) >= MAX_CALLERS:
             self._transport.abort()
             return
         self._callers.add(self)
@@ -127,12 +226,13 @@ class _Caller(asyncio.Protocol):
         elif end:
             try:
                 request = parse_request(bytes(line))
-                handler = self._handlers.get(request.pop("do"))
+                name = request.pop("do")
+                handler = self._handlers.get(name)
                 if handler is None:
                     known = ", ".join(sorted(self._handlers))
                     self._refuse("the gateway does not know this request", f"It knows: {known}")
                 else:
-                    handler(request, self._answer)
+                    self._gate.pass_on(self._caller, name, request, handler, self._answer)
             except OperatorError as error:
                 self._refuse(error.what, error.hint)
             except ColdsealError as error:
@@ -183,22 +283,24 @@ def parse_request(line: bytes) -> dict[str, Any]:
     return found
 
 
-def ask(folder: Path, request: Mapping[str, object]) -> dict[str, Any] | None:
-    """Ask the gateway that runs on a data folder.
+def ask(place: Path, request: Mapping[str, object]) -> dict[str, Any] | None:
+    """Ask the gateway that runs on a data folder, or listens on a socket.
 
     Returns:
         What it answered; None if no gateway runs there.
 
     Raises:
         OperatorError: it refuses.
+        AwaitsApprovalError: a second person must approve it first.
         UnavailableError: it does not answer, or cannot be asked by this user.
     """
-    what = str(folder / SOCKET)
+    path = place / SOCKET if place.is_dir() else place
+    what = str(path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as own:
         own.settimeout(TIMEOUT_S)
         try:
-            with _short(folder) as address:
-                own.connect(address)
+            with _short(path.parent) as folder:
+                own.connect(f"{folder}/{path.name}")
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         except OSError as error:
@@ -213,29 +315,31 @@ def ask(folder: Path, request: Mapping[str, object]) -> dict[str, Any] | None:
             raise UnavailableError(what, str(error.strerror)) from error
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UnavailableError(what, "the connection was closed without an answer") from error
+    if "pending" in found:
+        raise AwaitsApprovalError(int(found["pending"]), str(found.get("action", "")))
     if "error" in found:
         raise OperatorError(str(found["error"]), str(found.get("hint", "")))
     return found
 
 
-def ask_running(folder: Path, request: Mapping[str, object]) -> dict[str, Any]:
+def ask_running(place: Path, request: Mapping[str, object]) -> dict[str, Any]:
     """Ask the gateway that must be running on a data folder, for whoever may not write where it does not.
 
     Raises:
         OperatorError: it refuses.
         UnavailableError: it does not run, or does not answer.
     """
-    found = ask(folder, request)
+    found = ask(place, request)
     if found is None:
-        raise UnavailableError(str(folder / SOCKET), "no gateway runs there")
+        raise UnavailableError(str(place), "no gateway runs there")
     return found
 
 
 @contextmanager
 def _short(folder: Path) -> Iterator[str]:
-    """Name the socket by its folder's descriptor: an address has room for 107 bytes, a path may be longer."""
+    """Name a folder by its descriptor: a socket's address has room for 107 bytes, a path may be longer."""
     descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{descriptor}/{SOCKET}"
+        yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)

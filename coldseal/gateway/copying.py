@@ -18,6 +18,7 @@ from coldseal.core.log.tiles import ENTRIES, HEIGHT, WIDTH, Tile
 from coldseal.errors import InputError, OperatorError, TrustError, UnavailableError
 from coldseal.gateway.uplink.contact import open_key, verify_own_lines
 from coldseal.gateway.uplink.copy_http import CONNECTIONS, CopyChannel
+from coldseal.gateway.uplink.names import guard_of
 from coldseal.identity.contexts import client_context
 
 if TYPE_CHECKING:
@@ -88,7 +89,12 @@ class ServiceCopy:
         self._keys = tuple(keys)
         context = client_context(uplink.certificate, uplink.key, uplink.ca)
         self._channel = CopyChannel(
-            uplink.url, self.origin, context, timeout_s=uplink.timeout_s, is_packed=is_packed
+            uplink.url,
+            self.origin,
+            context,
+            timeout_s=uplink.timeout_s,
+            is_packed=is_packed,
+            guard=guard_of(config),
         )
         self._note = b""
         self._found: Checkpoint | None = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from coldseal.core.access import Action
 from coldseal.core.log import canonical
 from coldseal.core.log.merkle import HASH_SIZE
 from coldseal.core.log.record import parse_entry
@@ -32,7 +33,9 @@ from coldseal.gateway.cloning import (
     put_in_force,
 )
 from coldseal.gateway.copying import ServiceCopy
-from coldseal.gateway.refusal import NAME, Refusal, read_refusal
+from coldseal.gateway.counting import accept
+from coldseal.gateway.persons import Asked, Directory, access_data
+from coldseal.gateway.refusal import COUNTER, NAME, Refusal, read_refusal
 from coldseal.gateway.replacing import QUARANTINE, in_order
 from coldseal.gateway.store.disk import DISK
 from coldseal.gateway.store.lost import LostError
@@ -41,7 +44,8 @@ from coldseal.gateway.store.pruned import PrunedError
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.uplink.contact import disagreement, own_keys
 from coldseal.gateway.writer import LOG_FOLDER, REDELIVERY_WINDOW, Run
-from coldseal.signing.secrets import read_symmetric_key, sync_directory
+from coldseal.signing.private_files import sync_directory
+from coldseal.signing.secrets import read_symmetric_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -94,7 +98,8 @@ class Decision:
         """Take the facts; what an earlier command left ready is put in force.
 
         Raises:
-            OperatorError: there is nothing to decide, or a key cannot be read.
+            OperatorError: there is nothing to decide, the user of this process may not, which cannot be put
+                on record while the gateway refuses, or a key cannot be read.
             UnavailableError: a folder cannot be moved.
         """
         self._config = config = in_order(config)
@@ -105,6 +110,10 @@ class Decision:
         if found is None:
             raise OperatorError(f"{self._data} has nothing to decide", "The gateway does not refuse: run it")
         self.refusal: Refusal = found
+        self._person = Directory(config.administration).myself()
+        if not self._person.may(Action.RECOVER):
+            hint = "It takes a role that may: see administration.assigned in gateway.toml"
+            raise OperatorError(f"{self._person.user} may not {Action.RECOVER}", hint)
 
     async def restore(self) -> Decided:
         """Bring the log to where the service has it, under its own origin.
@@ -127,11 +136,11 @@ class Decision:
                 await self._build(reader, copy, draft / LOG_FOLDER, common)
             gateway = msgspec.structs.replace(self._config.gateway, data=draft)
             async with Run.open(msgspec.structs.replace(self._config, gateway=gateway)) as run:
-                drafts = [self._gap("restore", reader, common, size)]
+                drafts = [self._access("restore"), self._gap("restore", reader, common, size)]
                 for raw in self._left(reader, common):
                     run.known.replay(parse_entry(raw))
                     drafts.append(("import", carried(raw, self._who, WHY_CARRIED)))
-                count = len(drafts) - 1
+                count = len(drafts) - 2
                 for at in range(0, len(drafts), GROUP_ENTRIES):
                     now = run.clock.now()
                     await run.append(
@@ -159,12 +168,13 @@ class Decision:
                 known = await self._memory(reader, copy, common)
             if size < self.refusal.known:
                 note = self.refusal.note.encode()
-            records = [self._gap("successor", reader, common, max(size, self.refusal.known))]
+            known_size = max(size, self.refusal.known)
+            records = [self._access("successor"), self._gap("successor", reader, common, known_size)]
             records += [
                 ("import", carried(raw, self._who, WHY_CARRIED)) for raw in self._left(reader, common)
             ]
             folder = await begin_next(self._config, note, known, records)
-        return self._settle(folder, common, 0, len(records) - 1)
+        return self._settle(folder, common, 0, len(records) - 2)
 
     @contextmanager
     def _opened(self) -> Iterator[LogReader]:
@@ -178,6 +188,8 @@ class Decision:
         origin, found = self._config.gateway.origin, self.refusal
         if found.origin != origin:
             return True
+        if found.source == COUNTER:  # the chip tells that entries are missing, not which
+            return False
         note = found.note.encode()
         return disagreement(reader, origin, note, None, source=found.source, now_ms=found.found_ms) is None
 
@@ -209,6 +221,12 @@ class Decision:
         """Give what was sealed here and is not in the witnessed log."""
         return reader.read_from(common)
 
+    def _access(self, choice: str) -> tuple[str, dict[str, canonical.Value]]:
+        """Give what the log says of the user who decides."""
+        asked = Asked(Action.RECOVER, self._why, {"choice": choice, "do": "decide", "who": self._who})
+        said = canonical.parse(access_data(self._person, asked, "allowed"), where="access")
+        return "access", said
+
     def _gap(
         self, choice: str, reader: LogReader, common: int, size: int
     ) -> tuple[str, dict[str, canonical.Value]]:
@@ -235,6 +253,8 @@ class Decision:
 
     def _settle(self, folder: Path, common: int = 0, fetched: int = 0, carried_over: int = 0) -> Decided:
         """Let the gateway go on; its refusal stays with what it was about."""
+        if self.refusal.source == COUNTER:
+            accept(in_order(self._config), self._key)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             (self._data / NAME).rename(folder / NAME)

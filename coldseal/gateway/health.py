@@ -14,6 +14,7 @@ from coldseal.core.log.record import parse_entry
 from coldseal.errors import InputError, OperatorError, UnavailableError
 from coldseal.gateway.budget import outlook_of
 from coldseal.gateway.clock import render_status
+from coldseal.gateway.enrolling import Certificates
 from coldseal.gateway.store.pruned import PrunedError
 from coldseal.gateway.uplink.receipts import Receipts, UplinkStatus
 from coldseal.gateway.uplink.stamped import TimestampGauges
@@ -41,9 +42,6 @@ SHOWN_SILENT: Final = 20
 
 REMEMBERED: Final = 8
 """Entries whose time is remembered, so that none is read each second."""
-
-WARN_DAYS: Final = 3
-"""A certificate that ends within so many days is warned of."""
 
 _DAY_S: Final = 86_400
 _MIB: Final = 1024 * 1024
@@ -91,8 +89,7 @@ class Instruments:
         self._evidence: Mapping[str, int] = {}
         self._accepted_ms: dict[int, int] = {}
         self._is_overdue = False
-        self._warned_day = -1
-        self._expired: set[str] = set()
+        self._certificates = Certificates(config, metrics)
         self._was_full = False
         self._timestamps: TimestampGauges | None = None
         if config.timestamp.url:
@@ -106,6 +103,10 @@ class Instruments:
     def health(self) -> Health:
         """Judge whether what waits moves on."""
         return self._progress.check(self._clock.now().mono_ms / 1000)
+
+    def is_moving(self) -> bool:
+        """Whether this program should be left running: a full disk is not mended by a restart."""
+        return self._tally.is_full or self.health().is_good
 
     def ready(self) -> Health:
         """Judge whether readings are taken in and acknowledged now."""
@@ -141,7 +142,7 @@ class Instruments:
         if self._timestamps is not None:
             self._timestamps.refresh(now.t_ms)
         self._watch_clock()
-        self._watch_certificates(now.t_ms)
+        self._certificates.refresh(now.t_ms)
         self._watch_room(used)
         self._watch_budget(now.mono_ms / 1000, size)
 
@@ -173,6 +174,7 @@ class Instruments:
             "clock": render_status(clock),
             "certificate_days": self.certificate_days(),
             "uplink_certificate_days": self._days(config.uplink.certificate),
+            "certificates": self._certificates.status(now.t_ms),
             "uptime_s": (now.mono_ms - self._began_ms) / 1000,
         }
 
@@ -272,27 +274,6 @@ class Instruments:
             _log.emit(
                 events.CLOCK_CHANGED, state=status.state, offset_ms=status.offset_ms, error_ms=status.error_ms
             )
-
-    def _watch_certificates(self, now_ms: int) -> None:
-        """Show how long certificates live, and warn once a day of those that end soon."""
-        config, day = self._config, now_ms // (_DAY_S * 1000)
-        named: dict[str, Path | None] = {
-            "listener": config.mqtt.certificate,
-            "uplink": config.uplink.certificate,
-        }
-        for name, path in named.items():
-            left_s = None if path is None else _left_s(path, now_ms)
-            if left_s is None:
-                continue
-            self._metrics.certificate_expiry_seconds.labels(name).set(left_s)
-            if left_s <= 0 and name not in self._expired:
-                self._expired.add(name)
-                _log.emit(events.CERTIFICATE_EXPIRED, certificate=name)
-            elif left_s > 0:
-                self._expired.discard(name)
-                if left_s < WARN_DAYS * _DAY_S and day != self._warned_day:
-                    _log.emit(events.CERTIFICATE_EXPIRES, certificate=name, days=round(left_s / _DAY_S, 1))
-        self._warned_day = day
 
     def _watch_room(self, used: int) -> None:
         """Say once when the store is full, and once when there is room again."""

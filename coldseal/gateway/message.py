@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
+from coldseal.core.quotas import OVER_QUOTA, OVER_RATE
 from coldseal.gateway.clock import Stamp
 
 
@@ -27,6 +29,16 @@ class Outcome(IntEnum):
     """Forbidden by policy: its hash, source and reason are sealed."""
     BUSY = 4
     """Nothing was sealed (disk limit): the source must not acknowledge."""
+    LIMITED = 5
+    """More than the sender's rate or quota: its hash, source and reason are sealed."""
+
+
+_LIMITS: Final = frozenset((OVER_RATE, OVER_QUOTA))
+
+
+def outcome_of(refused: str) -> Outcome:
+    """Give the outcome of a message that was refused for a reason."""
+    return Outcome.LIMITED if refused in _LIMITS else Outcome.REFUSED
 
 
 Acknowledge = Callable[[Outcome, str], None]

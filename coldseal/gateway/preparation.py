@@ -15,8 +15,9 @@ import msgspec
 
 from coldseal.core.coldchain.reading import FLAG_SEQUENCE, encode_reading, encode_source
 from coldseal.core.redelivery import Latest, Redelivery
+from coldseal.core.topics import REASONS
 from coldseal.errors import InputError
-from coldseal.gateway.message import Message, Outcome
+from coldseal.gateway.message import Message, Outcome, outcome_of
 from coldseal.gateway.sources.decode import Decoded, decode, sensor_of
 from coldseal.gateway.store.drafts import Draft
 
@@ -82,7 +83,8 @@ class Preparation:
         """Decode, validate and evaluate a message."""
         digest = b2a_base64(sha256(message.payload).digest(), newline=False).decode()
         if message.refused:
-            return self._reject(message, digest, Outcome.REFUSED, message.refused, "the topic is not granted")
+            outcome, why = outcome_of(message.refused), REASONS.get(message.refused, "it is not allowed")
+            return self._reject(message, digest, outcome, message.refused, why)
         device, received = message.device, message.received
         sensor = sensor_of(message.topic)
         if sensor is None:  # not a record of the cold chain: passed on to subscribers, not sealed
@@ -105,6 +107,8 @@ class Preparation:
         flags, effects = self._evaluate(device, sensor, decoded)
         if goes_back:
             flags = (*flags, FLAG_SEQUENCE)
+        if doubts := self._journal.doubts(received):
+            flags = (*flags, *doubts)
         data = encode_reading(sensor, decoded.quantities, flags)
         source = encode_source(
             device,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from coldseal.errors import ColdsealError
+from coldseal.gateway.allocation import keep_little
 from coldseal.gateway.app import Gateway
 from coldseal.gateway.config import load_gateway
 from coldseal.gateway.recovery import note_damage
@@ -47,6 +48,7 @@ def run(config: GatewayConfig, arguments: Sequence[str]) -> int:
         ColdsealError: it cannot start, or cannot go on.
     """
     sys.setswitchinterval(SWITCH_S)
+    keep_little()
     lines = writing_to(config.log.file, max_mb=config.log.max_mb, keep=config.log.keep)
     with lines, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:

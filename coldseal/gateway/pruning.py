@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Pr
 import msgspec
 from msgspec import Meta, Struct
 
+from coldseal.core.access import Action
 from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import cosigned_at, parse_checkpoint_text, parse_note, parse_vkey
 from coldseal.core.log.merkle import leaf_hash
@@ -23,6 +24,7 @@ from coldseal.core.log.verifier import MissingSignatureError
 from coldseal.errors import OperatorError, TrustError, UnavailableError
 from coldseal.gateway.control import ask, ask_running
 from coldseal.gateway.holds import Seq, Text, require_free
+from coldseal.gateway.persons import Asked
 from coldseal.gateway.records import Sum, open_reader, place_of
 from coldseal.gateway.requests import later
 from coldseal.gateway.store.pruned import (
@@ -291,8 +293,8 @@ def prune_handler(directory: Path, key: bytes, log: EntryLog, seal: Seal) -> Han
 
 async def _prune_alone(config: GatewayConfig, key: bytes, data: Mapping[str, Value]) -> Answer:
     """Do it in a run of its own."""
-    async with Run.open(config) as run:
-        said = parse_prune(data)
+    said = parse_prune(data)
+    async with Run.open(config, Asked(Action.PRUNE, said.why, {"do": "prune", "data": data})) as run:
         drafts = _armed(config.gateway.data / LOG_FOLDER, key, run.log, said)
         draft = run.journal.draft("prune", canonical.encode(data), run.clock.now())
         (raw,) = await run.append([draft])

@@ -8,6 +8,7 @@ as a run of its own. Nothing that is on record is ever replaced.
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
@@ -19,8 +20,10 @@ from coldseal.core.log import canonical
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import parse_entry
 from coldseal.errors import OperatorError
+from coldseal.gateway.administration import RECORDS, place_of_control, reason_of
 from coldseal.gateway.control import ask, ask_running
 from coldseal.gateway.holds import HoldEntry, Seq, Text, require_meaningful
+from coldseal.gateway.persons import Asked
 from coldseal.gateway.store.pruned import PrunedError
 from coldseal.gateway.store.reader import HEAD_NAME, LogReader
 from coldseal.gateway.writer import LOG_FOLDER, Run
@@ -124,6 +127,11 @@ def open_reader(config: GatewayConfig) -> LogReader:
     return LogReader(folder, read_symmetric_key(config.store.key, Path()))
 
 
+def is_open_to_me(config: GatewayConfig) -> bool:
+    """Whether the user of this process may look into the log; who may not, can only ask a running gateway."""
+    return os.access(config.gateway.data, os.X_OK)
+
+
 def parse_record(kind: object, data: object) -> tuple[str, bytes]:
     """Give a kind, and the canonical bytes of what its entry will say.
 
@@ -201,10 +209,11 @@ def seal_record(
         OperatorError: it is refused, or there is no log yet.
         UnavailableError: it is not on record, or the gateway does not say so.
     """
-    with closing(open_reader(config)) as reader:
-        require_fitting(reader, *parse_record(kind, data))
+    if is_open_to_me(config):
+        with closing(open_reader(config)) as reader:
+            require_fitting(reader, *parse_record(kind, data))
     answer = (ask_running if is_beside else ask)(
-        config.gateway.data, {"do": "record", "kind": kind, "data": data}
+        place_of_control(config), {"do": "record", "kind": kind, "data": data}
     )
     if answer is not None:
         return Sealed(int(answer["seq"]), str(answer["leaf"]))
@@ -213,6 +222,7 @@ def seal_record(
 
 async def _seal_alone(config: GatewayConfig, kind: str, data: bytes) -> Sealed:
     """Seal an entry in a run of its own."""
-    async with Run.open(config) as run:
+    fields = {"do": "record", "kind": kind, "data": msgspec.json.decode(data)}
+    async with Run.open(config, Asked(RECORDS[kind], reason_of(fields), fields)) as run:
         (raw,) = await run.append([run.journal.draft(kind, data, run.clock.now())])
     return place_of(raw)

@@ -39,9 +39,10 @@ from coldseal.gateway.store.salvage import Found, Range, missing
 from coldseal.gateway.store.segments import State, segment_path
 from coldseal.gateway.survey import Outcome, Part, Survey
 from coldseal.gateway.uplink.receipts import Receipts
-from coldseal.gateway.writer import LOG_FOLDER, REDELIVERY_WINDOW, Run, open_keys, open_log
+from coldseal.gateway.writer import LOG_FOLDER, REDELIVERY_WINDOW, Run, open_log
 from coldseal.observe import events
 from coldseal.observe.logs import Log
+from coldseal.signing.keys import open_ecdsa
 from coldseal.signing.secrets import read_symmetric_key
 
 if TYPE_CHECKING:
@@ -204,11 +205,9 @@ def note_damage(config: GatewayConfig, seq: int | None) -> None:
 
 def _survey(config: GatewayConfig, key: bytes, found: Found) -> Survey:
     """Begin to look at a log."""
-    keys, origin = open_keys(config), config.gateway.origin
-    lines = (keys.checkpoint.verifier_key(origin), keys.interop.verifier_key(origin))
-    configured = Keys(keys.record.spki, lines)
-    folder = config.gateway.data / LOG_FOLDER
-    return Survey(folder, key, origin, found, configured, config.gateway.signature)
+    record, gateway = open_ecdsa(config.keys.record, base=_HERE), config.gateway
+    configured = Keys(record.spki, ())  # checkpoints are not judged: their key may be in a chip that is away
+    return Survey(gateway.data / LOG_FOLDER, key, gateway.origin, found, configured, gateway.signature)
 
 
 def _receipt(data: Path, key: bytes) -> tuple[bytes, int]:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from coldseal.errors import OperatorError, TrustError, UnavailableError
-from coldseal.signing.secrets import sync_directory
+from coldseal.signing.private_files import sync_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NAME: Final = "refused.json"
 HINT: Final = "Decide: coldseal recover decide CONFIG --restore, or --successor"
+COUNTER: Final = "counter"
+"""Source of a refusal by the TPM's counter."""
 _DRAFT: Final = ".new"
 
 
@@ -31,8 +33,10 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
         held: entries that the log had then.
         known: entries that the proof speaks of.
         root: root hash of the proof, hex.
-        source: who had the proof: ``service``, or ``receipts`` for those in `uplink.db`.
-        note: the proof: a checkpoint of this log with the witness's cosignature.
+        source: who had the proof: ``service``, ``receipts`` for those in `uplink.db`, or ``counter``.
+        note: the proof: a checkpoint of this log with the witness's cosignature; empty from the counter.
+        counted: ended segments by the TPM's counter, where that is the proof.
+        certified: the same as this disk knows.
     """
 
     origin: str
@@ -42,10 +46,15 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     root: str
     source: str
     note: str
+    counted: int = 0
+    certified: int = 0
 
     @property
     def why(self) -> str:
         """Say it in one sentence."""
+        if self.source == COUNTER:
+            what = f"the TPM has counted to {self.counted}, the disk of {self.origin} knows {self.certified}"
+            return f"{what}: it was put back to an older state"
         where = "the service holds" if self.source == "service" else "a receipt here covers"
         if self.known > self.held:
             what = f"{where} {self.known} entries of {self.origin}, the log on disk has {self.held}"

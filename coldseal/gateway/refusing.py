@@ -7,6 +7,7 @@ they have; the log is not even open, so that a decision can be carried out besid
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ from coldseal.observe import events
 from coldseal.observe.health import Health, HealthServer, Views
 from coldseal.observe.logs import Log
 from coldseal.observe.metrics import GatewayMetrics
+from coldseal.observe.notify import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,8 +86,10 @@ class Refusing:
             if self._config.http.listen is not None:
                 self.health_address = await self._health.start(self._config.http.listen)
                 _log.emit(events.HTTP_LISTENING, address=self.health_address)
+            supervisor = Supervisor.of(os.environ)
+            supervisor.ready()
             while read_refusal(self._config.gateway.data) is not None and not await _is_set(stop):
-                pass
+                supervisor.beat(is_moving=True, status=f"refusing: {self._refusal.why}")
         finally:
             await self.listener.stop()
             await self._health.stop()

@@ -11,6 +11,7 @@ import base64
 from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log import canonical
+from coldseal.core.topics import BLOCKED, NOT_REGISTERED, SUBSCRIBE, WILL
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
@@ -32,6 +33,7 @@ DETAIL_KEPT: Final = 300
 QUIET_MS: Final = 60_000
 """Least time between two lines in the program's log about one device."""
 
+_NO_MESSAGE: Final = frozenset((SUBSCRIBE, WILL, NOT_REGISTERED, BLOCKED))
 _log = Log("gateway.rejections")
 
 
@@ -83,7 +85,9 @@ class Rejections:
             return
         self._told_ms[message.device] = now_ms
         topic = message.topic[:TOPIC_KEPT]
-        if message.refused:
+        if message.refused in _NO_MESSAGE:
+            _log.emit(events.RIGHT_REFUSED, device=message.device, topic=topic, reason=reason)
+        elif message.refused:
             _log.emit(events.PUBLISH_REFUSED, device=message.device, topic=topic, reason=reason)
         else:
             _log.emit(

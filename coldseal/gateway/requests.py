@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from coldseal.errors import ColdsealError, OperatorError, UnavailableError
-from coldseal.gateway.records import parse_record, place_of, require_fitting
+from coldseal.gateway.records import leaf_to_correct, parse_record, place_of, require_fitting
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -83,7 +83,10 @@ def record_handler(reader: LogReader, seal: Seal) -> Handler:
     """Make what answers the request `record`: ``kind`` and ``data``; the answer has ``seq`` and ``leaf``."""
 
     def handle(request: Mapping[str, Any], answer: Callable[[Answer], None]) -> None:
-        kind, data = parse_record(request.get("kind"), request.get("data"))
+        asked = request.get("data")
+        if request.get("kind") == "correction" and isinstance(asked, dict) and "leaf" not in asked:
+            asked = {**asked, "leaf": leaf_to_correct(reader, _seq(asked))}  # who asks cannot read the log
+        kind, data = parse_record(request.get("kind"), asked)
         require_fitting(reader, kind, data)
 
         async def work(_request: Mapping[str, Any]) -> Mapping[str, object]:
@@ -92,6 +95,12 @@ def record_handler(reader: LogReader, seal: Seal) -> Handler:
         later(work)(request, answer)
 
     return handle
+
+
+def _seq(asked: Mapping[str, Any]) -> int:
+    """Give the entry that a correction is of; -1 where it says none that could be."""
+    seq = asked.get("seq")
+    return seq if isinstance(seq, int) and not isinstance(seq, bool) else -1
 
 
 def checkpoint_handler(pipeline: Pipeline, journal: Journal) -> Handler:

@@ -11,9 +11,11 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from coldseal.core.access import Action
 from coldseal.core.log import canonical
 from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.archives import archive_folder, examine
+from coldseal.gateway.persons import Asked
 from coldseal.gateway.store.database import translated
 from coldseal.gateway.store.restoring import write_restored
 from coldseal.gateway.store.segments import replace_segment
@@ -45,7 +47,8 @@ async def _restore(config: GatewayConfig, tools: Tools, first: int, who: str, wh
     """Do it in a run of its own, newest first."""
     folder, key = archive_folder(config), read_symmetric_key(config.store.key, _HERE)
     directory = config.gateway.data / LOG_FOLDER
-    async with Run.open(config) as run:
+    asked = Asked(Action.PRUNE, why, {"do": "restore", "first": first})
+    async with Run.open(config, asked) as run:
         gone = [
             (at, end, about) for at, end, about in run.log.reader.closed_segments() if about and at >= first
         ]

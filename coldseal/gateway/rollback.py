@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from coldseal.errors import InputError, UnavailableError
 from coldseal.gateway.refusal import RolledBackError, write_refusal
 from coldseal.gateway.uplink.contact import RECEIPTS, SERVICE, ask_note, disagreement, open_key
+from coldseal.gateway.uplink.names import guard_of
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.identity.contexts import client_context
 
@@ -71,7 +72,9 @@ async def by_service(config: GatewayConfig, reader: LogReader, now_ms: int, wait
     context = client_context(uplink.certificate, uplink.key, uplink.ca)
     try:
         async with asyncio.timeout(wait_s):
-            note = await asyncio.to_thread(ask_note, uplink.url, origin, context, timeout_s=wait_s)
+            note = await asyncio.to_thread(
+                ask_note, uplink.url, origin, context, timeout_s=wait_s, guard=guard_of(config)
+            )
         if note is None:
             return None
         witness = open_key("uplink.witness", uplink.witness)

@@ -1,13 +1,13 @@
 """Changes the log's signing keys while it goes on, and revokes keys: by entries of kind `key`.
 
 Promise: after a change every entry and checkpoint is signed by the key that the log names at its place, also
-when the program dies in between; the old private key is gone then. Nobody's acknowledgement waits longer
-than for one commit. Keys in files only: a key in a chip is changed in the chip.
+when the program dies in between; an old private key in a file is gone then. Nobody's acknowledgement waits
+longer than for one commit. A key in a chip or token is made there beforehand, and taken over here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,7 @@ from coldseal.gateway.clock import render_time
 from coldseal.gateway.store.sealing import Keys
 from coldseal.observe import events
 from coldseal.observe.logs import Log
+from coldseal.signing.holders import is_held
 from coldseal.signing.keys import (
     EcdsaSigner,
     Ed25519Signer,
@@ -36,6 +37,7 @@ from coldseal.signing.keys import (
     generate_record_key,
     open_ecdsa,
     open_ed25519,
+    write_private_key,
 )
 from coldseal.signing.rotation import KeyFile
 
@@ -52,6 +54,11 @@ if TYPE_CHECKING:
 
     Step = Callable[[Callable[[], bytes]], Awaitable[None]]
     """A step of the log; given what writes down the projection of all entries."""
+
+    _Files = tuple[tuple[KeyFile, PrivateKey], ...]
+
+MARK: Final = "hardware: "
+"""How the reason of a `key` entry begins that marks checkpoints by a software key in the chip's place."""
 
 _log = Log("gateway.keys")
 
@@ -79,13 +86,15 @@ def settle_keys(uris: Uris, base: Path, log: EntryLog) -> None:
         OperatorError: a key cannot be opened or moved.
     """
     kid = log.chain.kid
-    KeyFile(uris.record, base).settle(lambda key: key.kid == kid, lambda uri: open_ecdsa(uri, base=base))
+    if not is_held(uris.record):
+        KeyFile(uris.record, base).settle(lambda key: key.kid == kid, lambda uri: open_ecdsa(uri, base=base))
     newest = log.reader.checkpoint_at_most(log.size)
     ids = set() if newest is None else {line.key_id for line in parse_note(newest.note).signatures}
     origin = log.chain.log
-    KeyFile(uris.checkpoint, base).settle(
-        lambda key: key.verifier_key(origin).id in ids, lambda uri: open_ecdsa(uri, base=base)
-    )
+    if not is_held(uris.checkpoint):
+        KeyFile(uris.checkpoint, base).settle(
+            lambda key: key.verifier_key(origin).id in ids, lambda uri: open_ecdsa(uri, base=base)
+        )
     KeyFile(uris.interop, base).settle(
         lambda key: key.verifier_key(origin).id in ids, lambda uri: open_ed25519(uri, base=base)
     )
@@ -102,6 +111,8 @@ class RollOver:
         journal: seals.
         clock: gives the moment.
         alone: takes a step of the log while nothing else is under way.
+        stand_ins: files of software keys that may stand in for one in hardware; the first is made when it
+            is needed, and none outlives the change back.
     """
 
     def __init__(
@@ -114,14 +125,18 @@ class RollOver:
         journal: Journal,
         clock: Clock,
         alone: Callable[[Step], Awaitable[None]],
+        stand_ins: tuple[Path, ...] = (),
     ) -> None:
         """Take the parts."""
-        self._files = {
-            RECORD: [KeyFile(uris.record, base)],
-            CHECKPOINT: [KeyFile(uris.checkpoint, base), KeyFile(uris.interop, base)],
-        }
+        self._uris, self._base = uris, base
+        self._stand_ins = stand_ins
         self._keys, self._log, self._journal, self._clock = keys, log, journal, clock
         self._origin, self._alone = log.chain.log, alone
+
+    @property
+    def keys(self) -> Keys:
+        """The keys that are in use."""
+        return self._keys
 
     async def change(self, use: str, reason: str) -> Changed:
         """Make a new key, have the log name it, and sign with it from then on.
@@ -135,8 +150,29 @@ class RollOver:
             UnavailableError: the entry could not be written; the old key stays in use.
         """
         _require(use, reason)
-        plan = self._plan_record() if use == RECORD else self._plan_checkpoint()
-        for file, key in zip(self._files[use], plan.private, strict=True):
+        return await self._carry_out(
+            self._plan_record() if use == RECORD else self._plan_checkpoint(), reason
+        )
+
+    async def fall_back(self, reason: str) -> Changed:
+        """Have checkpoints signed by a new software key: the chip or token that holds the key is away.
+
+        Args:
+            reason: in words, for the log, which is marked by it.
+
+        Raises:
+            OperatorError: the fallback's file cannot be written.
+            UnavailableError: the entry could not be written.
+        """
+        private, path = generate_record_key(), self._stand_ins[0]
+        path.unlink(missing_ok=True)  # never in use: the log named the key of chip or token
+        write_private_key(path, private)
+        keys = Keys(self._keys.record, EcdsaSigner(private), self._keys.interop)
+        return await self._carry_out(self._plan(keys, ()), f"{MARK}{reason}"[:MAX_REASON])
+
+    async def _carry_out(self, plan: _Plan, reason: str) -> Changed:
+        """Have the log name the keys of a plan, and use them."""
+        for file, key in plan.files:
             file.prepare(key)
         places: list[int] = []
 
@@ -149,16 +185,18 @@ class RollOver:
             try:
                 await self._journal.change_keys(data, plan.keys, snapshot)
                 self._keys = plan.keys
-                for file in self._files[use]:
+                for file, _ in plan.files:
                     file.adopt()
+                for path in self._stand_ins if plan.keys.checkpoint.is_held else ():
+                    path.unlink(missing_ok=True)
             except UnavailableError:
                 self._journal.renew()
                 raise
             self._journal.renew()
 
         await self._alone(step)
-        _log.emit(events.KEY_CHANGED, use=use, seq=places[0], old=plan.old, new=plan.new)
-        return Changed(places[0], use, plan.old, plan.new)
+        _log.emit(events.KEY_CHANGED, use=plan.use, seq=places[0], old=plan.old, new=plan.new)
+        return Changed(places[0], plan.use, plan.old, plan.new)
 
     async def revoke(self, use: str, key: str, since: str, reason: str) -> int:
         """Put on record that a key was in wrong hands; one that is in use must be changed before.
@@ -201,19 +239,35 @@ class RollOver:
 
     def _plan_record(self) -> _Plan:
         """Plan the change of the record key."""
-        private = generate_record_key()
-        new, old = EcdsaSigner(private), self._keys.record
+        new, files = self._new_p256(self._uris.record, self._keys.record)
+        old = self._keys.record
 
         def data(message: bytes, now: str, reason: str) -> Mapping[str, canonical.Value]:
             return record_roll_over(new.spki, new.sign(message), old=old.kid, not_before=now, reason=reason)
 
         keys = Keys(new, self._keys.checkpoint, self._keys.interop)
-        return _Plan((private,), keys, old.kid, new.kid, data)
+        return _Plan(RECORD, files, keys, old.kid, new.kid, data)
 
     def _plan_checkpoint(self) -> _Plan:
         """Plan the change of both checkpoint keys."""
-        private, interop = generate_record_key(), generate_interop_key()
-        keys = Keys(self._keys.record, EcdsaSigner(private), Ed25519Signer(interop))
+        new, files = self._new_p256(self._uris.checkpoint, self._keys.checkpoint)
+        interop = generate_interop_key()
+        keys = Keys(self._keys.record, new, Ed25519Signer(interop))
+        return self._plan(keys, (*files, (KeyFile(self._uris.interop, self._base), interop)))
+
+    def _new_p256(self, uri: str, active: EcdsaSigner) -> tuple[EcdsaSigner, _Files]:
+        """Make a new key for a file; open the one that was made in chip or token."""
+        if not is_held(uri):
+            private = generate_record_key()
+            return EcdsaSigner(private), ((KeyFile(uri, self._base), private),)
+        new = open_ecdsa(uri, base=self._base)
+        if new.spki == active.spki:
+            hint = "Make another: coldseal identity key make; name it, and this one in hardware.former"
+            raise OperatorError("the key that the configuration names is in use already", hint)
+        return new, ()
+
+    def _plan(self, keys: Keys, files: _Files) -> _Plan:
+        """Plan the change to these checkpoint keys."""
         before, after = self._verifiers(self._keys), self._verifiers(keys)
 
         def data(message: bytes, now: str, reason: str) -> Mapping[str, canonical.Value]:
@@ -221,7 +275,7 @@ class RollOver:
             return checkpoint_roll_over(after, proofs, old=before, not_before=now, reason=reason)
 
         old, new = ("+".join(key.id.hex() for key in found) for found in (before, after))
-        return _Plan((private, interop), keys, old, new, data)
+        return _Plan(CHECKPOINT, files, keys, old, new, data)
 
     def _verifiers(self, keys: Keys) -> tuple[VerifierKey, VerifierKey]:
         """Give the keys that verify the log's checkpoints."""
@@ -231,7 +285,8 @@ class RollOver:
 class _Plan(NamedTuple):
     """A change of keys: what is written, used, and said."""
 
-    private: tuple[PrivateKey, ...]
+    use: str
+    files: _Files
     keys: Keys
     old: str
     new: str

@@ -169,6 +169,14 @@ class Survey:
 
         return is_authentic
 
+    def checkpoint_key(self) -> bytes:
+        """Give the public P-256 key that signs checkpoints at the end; empty where the log does not tell."""
+        try:
+            history = history_of(self.origin, parse_frames(self.settings()))
+        except (InputError, TrustError):
+            return b""
+        return history.at(self.size).checkpoint[0].public
+
     def _key_entries(self) -> list[bytes]:
         """Give the entries that name the log's keys, as they were written down."""
         state = self.found.state(SETTINGS, 1 << 53)

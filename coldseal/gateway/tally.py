@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_SENSORS: Final = 20_000
 """Sensors whose last sign of life is kept: a device chooses the names, so there must be a bound."""
 
-_TAKEN_AS_REJECTED: Final = frozenset({Outcome.REJECTED, Outcome.REFUSED})
+_TAKEN_AS_REJECTED: Final = frozenset({Outcome.REJECTED, Outcome.REFUSED, Outcome.LIMITED})
 
 
 class Answered(Protocol):

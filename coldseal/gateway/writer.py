@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from coldseal import __version__
+from coldseal.core.access import Action
 from coldseal.core.log import canonical
 from coldseal.core.log.record import Chain, parse_entry
 from coldseal.core.redelivery import Redelivery
 from coldseal.errors import OperatorError
-from coldseal.gateway.clock import Clock, render_time
+from coldseal.gateway.clock import render_time
+from coldseal.gateway.configured import FIELD, changes, settings_in_force, settings_on_record
+from coldseal.gateway.custody import open_checkpoint_key
+from coldseal.gateway.persons import Directory, access_data
 from coldseal.gateway.refusal import require_unrefused
 from coldseal.gateway.rollover import settle_keys
 from coldseal.gateway.store.journal import Journal
@@ -27,6 +31,7 @@ from coldseal.gateway.store.reader import HEAD_NAME
 from coldseal.gateway.store.sealing import Keys, Sealer
 from coldseal.gateway.store.space import Limits
 from coldseal.gateway.succession import cite, require_same_predecessor
+from coldseal.gateway.timekeeping import open_clock
 from coldseal.signing.keys import open_ecdsa, open_ed25519
 from coldseal.signing.secrets import read_symmetric_key
 
@@ -34,7 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from coldseal.core.log.record import Entry
+    from coldseal.gateway.clock import Clock
     from coldseal.gateway.config import GatewayConfig
+    from coldseal.gateway.persons import Asked
     from coldseal.gateway.store.drafts import Draft
     from coldseal.gateway.store.sealing import Beside
 
@@ -52,12 +59,14 @@ SOFTWARE: Final = f"coldseal {__version__}"
 _HERE: Final = Path()  # paths in a configuration are absolute once it is loaded
 
 
-def open_keys(config: GatewayConfig) -> Keys:
-    """Open the three signing keys that a configuration names."""
+def open_keys(
+    config: GatewayConfig, log: Log | None = None, *, before: bytes = b"", is_leaving: bool = False
+) -> Keys:
+    """Open the three signing keys; which checkpoint key, `open_checkpoint_key` says."""
     keys = config.keys
     return Keys(
         open_ecdsa(keys.record, base=_HERE),
-        open_ecdsa(keys.checkpoint, base=_HERE),
+        open_checkpoint_key(config, log, before=before, is_leaving=is_leaving),
         open_ed25519(keys.interop, base=_HERE),
     )
 
@@ -125,12 +134,14 @@ def make_journal(config: GatewayConfig, log: Log, keys: Keys, clock: Clock, besi
         clock,
         checkpoint_entries=config.checkpoint.entries,
         checkpoint_seconds=config.checkpoint.seconds,
+        pause_s=config.hardware.pause_s,
     )
 
 
 def known_messages(config: GatewayConfig, log: Log) -> Redelivery:
     """Restore what was sealed lately: the newest snapshot, and the entries behind it."""
-    window = max(REDELIVERY_WINDOW, 2 * config.mqtt.receive_maximum)
+    ahead = config.broker.receive_maximum if config.broker.address is not None else 0
+    window = max(REDELIVERY_WINDOW, 2 * config.mqtt.receive_maximum, 2 * ahead)
     snapshot = log.snapshot
     known = Redelivery(window) if snapshot is None else Redelivery.restore(snapshot, window=window)
     for raw in log.replay:
@@ -149,37 +160,67 @@ class Run:
         clock: gives the moment.
     """
 
-    def __init__(self, config: GatewayConfig, log: Log, clock: Clock) -> None:
-        """Put the parts together; `open` is the usual way here."""
-        self.log, self.clock, self.keys = log, clock, open_keys(config)
+    def __init__(
+        self, config: GatewayConfig, log: Log, clock: Clock, *, before: bytes = b"", is_leaving: bool = False
+    ) -> None:
+        """Put the parts together; `open` is the usual way here, `open_checkpoint_key` explains the rest."""
+        self.log, self.clock = log, clock
+        self.keys = open_keys(config, log, before=before, is_leaving=is_leaving)
         self.journal = make_journal(config, log, self.keys, clock, None)
         self.known = known_messages(config, log)
         self._config = config
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, config: GatewayConfig) -> AsyncIterator[Self]:
+    async def open(cls, config: GatewayConfig, asked: Asked | None = None) -> AsyncIterator[Self]:
         """Open the log of a configuration, which must be there, and close it in order.
 
+        Args:
+            config: the gateway's configuration.
+            asked: what the user of this process wants to do here: that is put on record first, and refused
+                where the user's roles do not allow it; None for what the gateway does by itself.
+
         Raises:
-            OperatorError: a gateway writes it, there is none yet, or keys and mode are not the log's.
+            OperatorError: a gateway writes it, there is none yet, keys and mode are not the log's, or the
+                user may not.
             RolledBackError: the gateway refuses to go on with this log.
             UnavailableError, TrustError: it cannot be opened or written.
         """
         require_unrefused(config.gateway.data)
-        clock, store_key = Clock(), read_symmetric_key(config.store.key, _HERE)
+        clock, store_key = open_clock(config.time), read_symmetric_key(config.store.key, _HERE)
         if not (config.gateway.data / LOG_FOLDER / HEAD_NAME).exists():
             raise OperatorError(f"{config.gateway.data} holds no log yet", "Run the gateway once")
         log = open_log(config, store_key, clock.now().t_ms)
         try:
             require_same(config, log)
-            run = cls(config, log, clock)
+            is_leaving = asked is not None and asked.action is Action.ROLL_OVER
+            run = cls(config, log, clock, is_leaving=is_leaving)
             await run.append(start_drafts(config, log, run.keys, run.journal, clock))
+            if asked is not None:
+                await run.admit(asked)
             yield run
             end: dict[str, canonical.Value] = {"reason": "the command that wrote here has ended"}
             await run.append([run.journal.draft("shutdown", canonical.encode(end), clock.now())])
         finally:
             await log.close()
+
+    async def admit(self, asked: Asked) -> None:
+        """Put on record who does what here, or that it was refused.
+
+        Raises:
+            OperatorError: the user of this process may not.
+        """
+        person, settings = Directory(self._config.administration).myself(), self._config.administration
+        is_alone = asked.action in settings.two_person
+        outcome = "allowed" if person.may(asked.action) and not is_alone else "refused"
+        draft = self.journal.draft("access", access_data(person, asked, outcome), self.clock.now())
+        await self.append([draft])
+        if is_alone:
+            hint = "Start the gateway, and ask it: it lets the request wait for the second person"
+            raise OperatorError(f"{asked.action} takes two persons", hint)
+        if outcome == "refused":
+            hint = "It takes a role that may: see administration.assigned in gateway.toml"
+            raise OperatorError(f"{person.user} may not {asked.action}, and that is on record", hint)
 
     async def append(self, drafts: list[Draft]) -> list[bytes]:
         """Put entries on disk, and give them."""
@@ -189,8 +230,12 @@ class Run:
 def start_drafts(config: GatewayConfig, log: Log, keys: Keys, journal: Journal, clock: Clock) -> list[Draft]:
     """Give the entries that a run begins with."""
     now = clock.now()
+    person, in_force = Directory(config.administration).myself(), settings_in_force(config)
     if log.size == 0:
-        return [journal.draft("genesis", canonical.encode(_genesis(config, keys)), now)]
+        genesis = _genesis(config, keys)
+        first, *more = [*changes({}, in_force, person)] or [{FIELD: {}}]
+        drafts = [journal.draft("genesis", canonical.encode({**genesis, FIELD: first[FIELD]}), now)]
+        return drafts + [journal.draft("config", canonical.encode(each), now) for each in more]
     boot: dict[str, canonical.Value] = {"last": log.chain.head, "software": SOFTWARE}
     drafts = [journal.draft("boot", canonical.encode(boot), now)]
     last, is_in_order = _ending(log)
@@ -201,6 +246,8 @@ def start_drafts(config: GatewayConfig, log: Log, keys: Keys, journal: Journal, 
     promise = _promise(config)
     if _promised(log) != promise["heartbeat"]:
         drafts.append(journal.draft("config", canonical.encode(promise), now))
+    for each in changes(settings_on_record(log.reader), in_force, person):
+        drafts.append(journal.draft("config", canonical.encode(each), now))
     return drafts
 
 

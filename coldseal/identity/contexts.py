@@ -7,13 +7,18 @@ A peer that passes has a certificate of the given CA, nothing more: its role is 
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coldseal.errors import OperatorError
-from coldseal.signing.secrets import read_private_file
+from coldseal.signing.private_files import read_private_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+
+_LEVEL: Final = "DEFAULT:@SECLEVEL=2"
+"""Certificates weaker than 112 bits (RSA 2048, curves of 224 bits) are refused, whatever the system says."""
 
 
 def server_context(
@@ -48,11 +53,11 @@ def server_context(
     return context
 
 
-def client_context(certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:
-    """Make the context of a client that shows a certificate and checks the server's name.
+def client_context(certificate: Path | None, key: Path | None, ca: Path) -> ssl.SSLContext:
+    """Make the context of a client that shows a certificate, if it has one, and checks the server's name.
 
     Args:
-        certificate: chain, PEM, leaf first.
+        certificate: chain, PEM, leaf first; None for a client that proves otherwise who it is.
         key: transport key, PEM, mode 0600, without passphrase.
         ca: CA certificates that the server must descend from.
 
@@ -61,8 +66,26 @@ def client_context(certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:
     """
     context = _context(ssl.PROTOCOL_TLS_CLIENT)  # checks host name and certificate
     _trust(context, ca)
-    reload(context, certificate, key)
+    if certificate is not None and key is not None:
+        reload(context, certificate, key)
     return context
+
+
+def following(newest: Callable[[], ssl.SSLContext], first: ssl.SSLContext) -> ssl.SSLContext:
+    """Make a listener's context that hands handshakes to the newest one, for a server that keeps its first.
+
+    What is shown, who is trusted and who is revoked is the newest one's; open connections live on.
+
+    Args:
+        newest: gives the context for the next handshake, with the same settings as ``first``.
+        first: becomes what the server keeps.
+    """
+
+    def hand_over(secured: ssl.SSLObject, _host: str | None, _first: ssl.SSLContext) -> None:
+        secured.context = newest()
+
+    first.sni_callback = hand_over  # called for each ClientHello, also for one that names no host
+    return first
 
 
 def reload(context: ssl.SSLContext, certificate: Path, key: Path, *, crl: Path | None = None) -> None:
@@ -91,6 +114,7 @@ def _context(protocol: int) -> ssl.SSLContext:
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
+    context.set_ciphers(_LEVEL)
     return context
 
 

@@ -14,7 +14,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from coldseal.errors import InputError, OperatorError
 from coldseal.identity.files import replace_private_file
 from coldseal.identity.peer import is_name, require_name
-from coldseal.signing.secrets import read_private_file
+from coldseal.signing.private_files import read_private_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

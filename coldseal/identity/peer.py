@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
@@ -92,13 +93,25 @@ def peer(certificate_der: bytes) -> Peer:
     try:
         certificate = x509.load_der_x509_certificate(certificate_der)
         serial, not_after = certificate.serial_number, certificate.not_valid_after_utc
-        role, name = _identity(certificate)
+        role, name = identity_of(certificate)
+        _require_leaf(certificate)
     except (ValueError, x509.InvalidVersion) as error:
         raise InputError(_WHERE, "DER", certificate_der[:16], "an X.509 certificate") from error
     if serial <= 0:
         raise InputError(_WHERE, "serialNumber", serial, "a positive number")  # RFC 5280 4.1.2.2
     fingerprint = hashlib.sha256(certificate_der).hexdigest()[:16]
     return Peer(role=role, name=name, fingerprint=fingerprint, not_after=not_after)
+
+
+def _require_leaf(certificate: x509.Certificate) -> None:
+    """Insist on a certificate that can sign no other: TLS libraries let a CA's own pass as a caller's.
+
+    Raises:
+        InputError: it is a CA's.
+    """
+    with suppress(x509.ExtensionNotFound):
+        if certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            raise InputError(_WHERE, "basicConstraints", "CA", "a certificate that is no CA's")
 
 
 def require_role(certificate_der: bytes | None, role: Role) -> Peer:
@@ -135,19 +148,36 @@ def read_peer(path: Path) -> Peer:
     return peer(certificate.public_bytes(Encoding.DER))
 
 
-def _identity(certificate: x509.Certificate) -> tuple[Role, str]:
-    """Take role and name from the alternative names; the common name must agree."""
+def identity_of(
+    holder: x509.Certificate | x509.CertificateSigningRequest, where: str = _WHERE
+) -> tuple[Role, str]:
+    """Take role and name from the alternative names; the common name must agree.
+
+    Raises:
+        InputError: there is not exactly one well-formed identity.
+    """
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension) as error:
-        raise InputError(_WHERE, "subjectAltName", str(error), f"one {_URN}role:name") from error
+        names = holder.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
+        raise InputError(where, "subjectAltName", str(error), f"one {_URN}role:name") from error
     uris = [uri for uri in names.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith(_URN)]
     role, _, name = uris[0].removeprefix(_URN).partition(":") if len(uris) == 1 else ("", "", "")
     if role not in ROLES or not is_name(name):
-        raise InputError(_WHERE, "subjectAltName", uris, f"one {_URN}role:name")
-    common = [
-        attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    ]
-    if common != [name]:
-        raise InputError(_WHERE, "commonName", common, name)
+        raise InputError(where, "subjectAltName", uris, f"one {_URN}role:name")
+    if common_name(holder, where) != name:
+        raise InputError(where, "commonName", common_name(holder, where), name)
     return role, name
+
+
+def common_name(holder: x509.Certificate | x509.CertificateSigningRequest, where: str = _WHERE) -> str:
+    """Give the one common name of the subject.
+
+    Raises:
+        InputError: there is not exactly one, or it is none that a holder may have.
+    """
+    found = [attribute.value for attribute in holder.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if len(found) != 1 or not isinstance(found[0], str) or not is_name(found[0]):
+        raise InputError(
+            where, "commonName", found, "one name: letters, digits, '.', '_' and '-', at most 64"
+        )
+    return found[0]

@@ -28,7 +28,7 @@ from coldseal.mqtt.session import (
     SessionRecord,
     will_delay,
 )
-from coldseal.mqtt.subscribing import revoke
+from coldseal.mqtt.subscribing import Denied, revoke
 from coldseal.mqtt.subscriptions import Held, SubscriptionTree
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from coldseal.mqtt.limits import Limits
     from coldseal.mqtt.subscribing import Rights
 
-Event: TypeAlias = Received | Login | Fault
+Event: TypeAlias = Received | Login | Fault | Denied
 
 _FAILED = 0x80
 _OURS = ""  # the owner of what the gateway itself retains
@@ -109,7 +109,9 @@ class Broker:
         self, connection: Connection, connect: Connect, identity: Identity, rights: Rights, fresh_id: str
     ) -> ReasonCode | None:
         """Find or make the session for a client, or give the reason why it is refused."""
-        if connect.will is not None and not rights.may_publish(connect.will.topic):
+        will = connect.will
+        if will is not None and not rights.may_will(will.topic, retain=will.retain):
+            self.events.append(Denied(identity, will.topic, is_will=True, payload=will.payload))
             return ReasonCode.NOT_AUTHORIZED
         key = SessionKey(identity.name, connect.client_id or fresh_id)
         old = self._sessions.get(key)

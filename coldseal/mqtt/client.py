@@ -73,6 +73,9 @@ class Client:
             server may only know an MQTT 5 session that this one knows, too (MQTT-3.2.2-4).
         max_in_flight: messages under way at a time, if the server allows so many.
         max_aliases: topic aliases used, if the server allows so many.
+        max_received: messages of the server that may wait for their answer; by default as many as it was
+            told (its Receive Maximum), more for a server that does not keep to that.
+        is_bare: the properties of messages are skipped unread: no publisher can break a rule by them.
         answer_timeout_s: how long the server may take for CONNACK and PINGRESP.
     """
 
@@ -83,6 +86,8 @@ class Client:
         *,
         max_in_flight: int = _MAX_U16,
         max_aliases: int = 16,
+        max_received: int | None = None,
+        is_bare: bool = False,
         answer_timeout_s: float = 10.0,
     ) -> None:
         """Do nothing yet; ``start`` sends."""
@@ -90,11 +95,12 @@ class Client:
         self.session = session
         self._connect = connect
         self._version = connect.version
-        self._decoder = Decoder(connect.properties.maximum_packet_size or LARGEST_PACKET, connect.version)
+        largest = connect.properties.maximum_packet_size or LARGEST_PACKET
+        self._decoder = Decoder(largest, connect.version, is_bare=is_bare)
         self._output = bytearray()
         self._events: list[Event] = []
         tell = self._events.append
-        self._inbound = Inbound(connect, session, self._send)
+        self._inbound = Inbound(connect, session, self._send, max_received)
         self._outbound = Outbound(
             session,
             connect.version,

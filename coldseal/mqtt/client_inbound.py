@@ -6,6 +6,7 @@ the messages came (MQTT-4.6.0-2, -3). No sockets, no clock.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -44,18 +45,22 @@ class Inbound:
         connect: what was asked of the server.
         session: remembers QoS 2 messages between PUBREC and PUBREL.
         send: takes each packet to send.
+        most: messages that may wait for their answer; None: as many as the server was told.
     """
 
-    __slots__ = ("_aliases", "_maximum", "_owed", "_send", "_session", "_unreleased", "_version")
+    __slots__ = ("_aliases", "_maximum", "_order", "_owed", "_send", "_session", "_unreleased", "_version")
 
-    def __init__(self, connect: Connect, session: Session, send: Callable[[Packet], None]) -> None:
+    def __init__(
+        self, connect: Connect, session: Session, send: Callable[[Packet], None], most: int | None = None
+    ) -> None:
         """Start with no message owed."""
         self._version = connect.version
         self._aliases = InboundAliases(connect.properties.topic_alias_maximum or 0)
-        self._maximum = connect.properties.receive_maximum or _MAX_U16
+        self._maximum = most or connect.properties.receive_maximum or _MAX_U16
         self._session = session
         self._send = send
         self._owed: dict[int, _Owed] = {}
+        self._order: deque[int] = deque()
         self._unreleased: set[int] = set()
 
     def receive(self, packet: Publish) -> Publish | None:
@@ -81,6 +86,7 @@ class Inbound:
             rule = clauses.RECEIVE_MAXIMUM
             raise rule.fault(self._version, field, self._maximum + 1, expected, exceeded)
         self._owed[packet_id] = _Owed(packet.qos)
+        self._order.append(packet_id)
         return packet
 
     def acknowledge(self, packet_id: int, reason: ReasonCode) -> None:
@@ -90,9 +96,12 @@ class Inbound:
             KeyError: no message waits with this identifier.
         """
         self._owed[packet_id].reason = reason
-        for first, owed in list(self._owed.items()):
+        while self._order:
+            first = self._order[0]
+            owed = self._owed[first]
             if owed.reason is None:
                 return
+            self._order.popleft()
             del self._owed[first]
             if owed.qos < _EXACTLY_ONCE:
                 self._send(PubAck(first, owed.reason))

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from coldseal.mqtt import clauses
 from coldseal.mqtt.clauses import Rule
-from coldseal.mqtt.decode import PACKETS
+from coldseal.mqtt.decode import PACKETS, bare_publish
 from coldseal.mqtt.encode import encode, encode_puback_bytes
 from coldseal.mqtt.packets import Packet, ProtocolError, PubAck, Publish, ReasonCode, Version
 from coldseal.mqtt.wire import MAX_VARINT, Reader
@@ -20,6 +20,7 @@ __all__ = ["LARGEST_PACKET", "Decoder", "encode", "encode_puback_bytes"]
 LARGEST_PACKET: Final = 5 + MAX_VARINT
 
 _CONNECT: Final = 0x10
+_PUBLISH: Final = 3
 _PUBACK: Final = 0x40
 _AUTH: Final = 0xF0
 _MORE: Final = 0x80
@@ -61,13 +62,17 @@ class Decoder:
     Args:
         max_packet_size: the largest packet accepted, in bytes, its header included.
         version: the version spoken, or None to learn it from CONNECT.
+        is_bare: the properties of messages are skipped unread.
     """
 
-    __slots__ = ("_alike", "_allowed", "_broken", "_needed", "_pending", "_topics", "_version",
+    __slots__ = ("_alike", "_allowed", "_broken", "_is_bare", "_needed", "_pending", "_topics", "_version",
                  "max_packet_size")  # fmt: skip
 
-    def __init__(self, max_packet_size: int = LARGEST_PACKET, version: Version | None = None) -> None:
+    def __init__(
+        self, max_packet_size: int = LARGEST_PACKET, version: Version | None = None, *, is_bare: bool = False
+    ) -> None:
         """Start with nothing buffered."""
+        self._is_bare = is_bare
         self.max_packet_size = max_packet_size
         self._version = version
         self._allowed = _ALLOWED[version]
@@ -197,6 +202,8 @@ class Decoder:
     def _any_packet(self, data: bytes, first: int, start: int, stop: int) -> Packet:
         """Decode a packet field by field, finding every fault."""
         name, _, decode = PACKETS[first >> 4]
+        if self._is_bare and first >> 4 == _PUBLISH:
+            decode = bare_publish
         reader = Reader(data, start, stop, name, self._version)
         try:
             packet = decode(reader, first & 15)

@@ -48,6 +48,23 @@ MAX_QOS: Final = 2
 
 def _publish(reader: Reader, flags: int) -> Publish:
     """Read a PUBLISH; an empty topic stays empty, for whoever knows the aliases."""
+    return _any_publish(reader, flags, read_properties)
+
+
+def bare_publish(reader: Reader, flags: int) -> Publish:
+    """Read a PUBLISH and skip its properties unread."""
+    return _any_publish(reader, flags, _skip_properties)
+
+
+def _skip_properties(reader: Reader, _: str) -> Properties:
+    """Skip the properties, whatever they are."""
+    if reader.version is not Version.V311:
+        reader.take(reader.varint("property length"), "properties")
+    return NO_PROPERTIES
+
+
+def _any_publish(reader: Reader, flags: int, read: Callable[[Reader, str], Properties]) -> Publish:
+    """Read a PUBLISH, its properties by ``read``."""
     dup, qos, retain = bool(flags & 8), flags >> 1 & 3, bool(flags & 1)
     if qos > MAX_QOS:
         raise reader.fault(clauses.QOS_3, "QoS", qos, "0, 1 or 2")
@@ -55,7 +72,7 @@ def _publish(reader: Reader, flags: int) -> Publish:
         raise reader.fault(clauses.DUP_QOS_0, "DUP", 1, "0 when QoS is 0")
     topic = reader.string("topic")
     packet_id = reader.packet_id() if qos else None
-    properties = read_properties(reader, "PUBLISH")
+    properties = read(reader, "PUBLISH")
     if topic or properties.topic_alias is None:
         check_topic(reader, "topic", topic)
     return Publish(topic, reader.rest(), qos, retain, dup, packet_id, properties)

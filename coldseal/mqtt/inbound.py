@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coldseal.mqtt.session import Identity, Session
 
 _SUCCESS = ReasonCode.SUCCESS
-_BUSY = ReasonCode.QUOTA_EXCEEDED
+_BUSY = ReasonCode.SERVER_BUSY  # in no PUBACK or PUBREC: it stands for waiting, and is never sent
 _FAILED = 0x80
 
 
@@ -51,6 +51,7 @@ class Received(msgspec.Struct, eq=False):
         settler: who is told what became of it.
         answer: what became of it; None while nothing is known.
         text: the same in words.
+        is_weighed: its taker has found it within its sender's rate; handed over again, it need not be asked.
     """
 
     publish: Publish
@@ -59,6 +60,7 @@ class Received(msgspec.Struct, eq=False):
     settler: Settler
     answer: ReasonCode | None = None
     text: str = ""
+    is_weighed: bool = False
 
     def acknowledge(self, outcome: int, text: str = "") -> None:
         """Say what became of it: an outcome that the broker has an answer for, and the reason in words."""

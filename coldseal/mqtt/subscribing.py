@@ -6,7 +6,7 @@ sent by the caller, behind the SUBACK.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from coldseal.mqtt.broker import Broker
     from coldseal.mqtt.outbox import Delivery
-    from coldseal.mqtt.session import Session
+    from coldseal.mqtt.session import Identity, Session
 
 _ALWAYS, _IF_NEW = 0, 1  # retain handling (5.0 3.8.3.1)
 
@@ -29,8 +29,24 @@ class Rights(Protocol):
     def may_publish(self, topic: str) -> bool:
         """Whether it may publish this topic."""
 
+    def may_will(self, topic: str, *, retain: bool) -> bool:
+        """Whether its will may have this topic."""
+
     def may_subscribe(self, topic_filter: str) -> bool:
         """Whether it may subscribe to this filter, shared or not."""
+
+
+class Denied(NamedTuple):
+    """A right was refused that is no message's: who asked, for what; a will with its payload.
+
+    One that ``is_lost`` was held before, and nobody has asked for it now.
+    """
+
+    identity: Identity
+    topic: str
+    is_will: bool = False
+    payload: bytes = b""
+    is_lost: bool = False
 
 
 def subscribe(
@@ -56,6 +72,7 @@ def _add(broker: Broker, session: Session, rights: Rights, held: Held) -> tuple[
     """Add one subscription, or say why not; also say whether it is a new one."""
     asked = held.subscription
     if not rights.may_subscribe(asked.filter):
+        broker.events.append(Denied(session.identity, asked.filter))
         return ReasonCode.NOT_AUTHORIZED, False
     known = session.subscriptions
     if asked.filter not in known and len(known) >= broker.limits.max_subscriptions:
@@ -88,6 +105,7 @@ def revoke(broker: Broker, session: Session, rights: Rights) -> None:
     if not lost:
         return
     for topic_filter in lost:
+        broker.events.append(Denied(session.identity, topic_filter, is_lost=True))
         del session.subscriptions[topic_filter]
         broker.tree.unsubscribe(session.key, topic_filter)
     session.note()

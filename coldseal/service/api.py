@@ -16,10 +16,11 @@ from importlib.resources import files
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from coldseal.core.attestation.messages import MEDIA_TYPE
 from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import CheckpointSignatureError
 from coldseal.core.log.delivery.notices import MAX_BODY, NOTICE_TYPE
@@ -29,7 +30,9 @@ from coldseal.core.log.tiles import ENTRIES
 from coldseal.core.log.witness import MAX_REQUEST
 from coldseal.errors import InputError, TrustError, UnavailableError
 from coldseal.identity.peer import Peer, peer
+from coldseal.service import bodies
 from coldseal.service.admission import Admission
+from coldseal.service.attestation.office import Office
 from coldseal.service.callers import NotAdmittedError
 from coldseal.service.ingest import Ingest
 from coldseal.service.ledger import Ledger
@@ -74,6 +77,7 @@ class Api:
         notices: takes notices in.
         witnessing: cosigns checkpoints.
         publishing: gives logs as static files.
+        attestation: knows which machines are what they should be.
         admission: which logs belong to whom.
         ledger: how far they are.
         max_batch_bytes: a larger body is refused unread.
@@ -87,6 +91,7 @@ class Api:
         notices: Notices,
         witnessing: Witnessing,
         publishing: Publishing,
+        attestation: Office,
         *,
         admission: Admission,
         ledger: Ledger,
@@ -99,6 +104,7 @@ class Api:
         self._notices = notices
         self._witnessing = witnessing
         self._publishing = publishing
+        self._attestation = attestation
         self._admission = admission
         self._ledger = ledger
         self._max_batch_bytes = max_batch_bytes
@@ -113,6 +119,8 @@ class Api:
                 Route("/v1/entries", _answering(self.take), methods=["POST"]),
                 Route("/v1/notices", _answering(self.announce), methods=["POST"]),
                 Route("/v1/witness/add-checkpoint", _answering(self.cosign), methods=["POST"]),
+                Route("/v1/attestation", _answering(self.show_attestation), methods=["GET"]),
+                Route("/v1/attestation/{what}", _answering(self.attest), methods=["POST"]),
                 Route("/v1/log", _answering(self.show_log), methods=["GET"]),
                 Route("/v1/logs", _answering(self.show_logs), methods=["GET"]),
                 Route("/logs/{path:path}", _answering(self.show_file), methods=["GET"]),
@@ -122,23 +130,38 @@ class Api:
 
     async def take(self, request: Request) -> Response:
         """Take one batch in and answer with its receipt."""
-        _require_type(request, BATCH_TYPE)
-        size = _announced(request, self._max_batch_bytes)
+        bodies.require_type(request, BATCH_TYPE)
+        self._attestation.require_unheld(_certificate(request))
+        size = bodies.announced(request, self._max_batch_bytes)
         async with self._room.take(size):
             receipt = await self._ingest.take(_certificate(request), await self._body(request, size))
         return _json(HTTPStatus.OK, encode_receipt(receipt))
 
     async def announce(self, request: Request) -> Response:
         """Take notices in: urgent entries told ahead of their order."""
-        _require_type(request, NOTICE_TYPE)
-        size = _announced(request, MAX_BODY)
+        bodies.require_type(request, NOTICE_TYPE)
+        size = bodies.announced(request, MAX_BODY)
         async with self._side_room.take(size):
             body = await self._body(request, size)
         return _json(HTTPStatus.OK, await self._notices.take(_certificate(request), body))
 
+    async def attest(self, request: Request) -> Response:
+        """Bind a gateway's chip, or verify what it states."""
+        bodies.require_type(request, MEDIA_TYPE)
+        what = request.path_params["what"]
+        size = bodies.announced(request, self._attestation.limit(what))
+        async with self._side_room.take(size):
+            body = await self._body(request, size)
+            return _json(HTTPStatus.OK, await self._attestation.answer(what, _certificate(request), body))
+
+    async def show_attestation(self, request: Request) -> Response:
+        """Show an operator how all gateways stand."""
+        _caller(request, "operator")
+        return _json(HTTPStatus.OK, canonical.encode(self._attestation.show_all()))
+
     async def cosign(self, request: Request) -> Response:
         """Judge a checkpoint that a gateway wants cosigned (C2SP tlog-witness)."""
-        size = _announced(request, MAX_REQUEST)
+        size = bodies.announced(request, MAX_REQUEST)
         async with self._room.take(size):
             body = await self._body(request, size)
         _caller(request, "gateway")
@@ -163,11 +186,7 @@ class Api:
 
     async def _body(self, request: Request, size: int) -> bytes:
         """Read a body within its time."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await _read(request, size)
-        except TimeoutError as fault:
-            raise BodyError(HTTPStatus.REQUEST_TIMEOUT, "timeout", "the body came too slowly") from fault
+        return await bodies.read(request, size, timeout_s=self._timeout_s)
 
     async def show_log(self, request: Request) -> Response:
         """Show a gateway how far its log is here, with the newest receipt."""
@@ -203,6 +222,7 @@ class Api:
             kept = await self._ledger.evidence(log.origin)
             logs.append(
                 {
+                    "attestation": self._attestation.show(log.gateway),
                     "announced": [
                         {"kind": each.kind, "seq": each.seq, "since": each.since, "t": each.t}
                         for each in await self._ledger.announced(log.origin, limit=SHOWN)
@@ -319,28 +339,3 @@ def _takes_gzip(accepted: str) -> bool:
     """Whether an Accept-Encoding header allows gzip by its name."""
     codings = (part.replace(" ", "").lower().partition(";q=") for part in accepted.split(","))
     return any(name == "gzip" and (not weighted or weight.strip("0.")) for name, weighted, weight in codings)
-
-
-def _require_type(request: Request, expected: str) -> None:
-    """Check the media type of a body before any of it is read."""
-    if request.headers.get("content-type") != expected:
-        raise BodyError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", f"expected {expected}")
-
-
-def _announced(request: Request, limit: int) -> int:
-    """Check the announced length of a body before any of it is read."""
-    length = request.headers.get("content-length", "")
-    if not (length.isascii() and length.isdecimal()):
-        raise BodyError(HTTPStatus.LENGTH_REQUIRED, "length", "Content-Length is missing")
-    if int(length) > limit:
-        raise BodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", f"at most {limit} bytes")
-    return int(length)
-
-
-async def _read(request: Request, size: int) -> bytes:
-    """Read a body of an announced length; the server lets no more than that through."""
-    try:
-        parts = [part async for part in request.stream()]
-    except ClientDisconnect as fault:
-        raise BodyError(HTTPStatus.BAD_REQUEST, "cut", f"the body ended before its {size} bytes") from fault
-    return b"".join(parts)

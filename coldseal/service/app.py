@@ -7,8 +7,10 @@ A fault that no part handles ends the program; its supervisor starts it again.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +22,12 @@ from coldseal.observe import events
 from coldseal.observe.health import Health, HealthServer, Progress, Views
 from coldseal.observe.logs import Log
 from coldseal.observe.metrics import ServiceMetrics
+from coldseal.observe.notify import Supervisor
 from coldseal.service.admission import Admission
 from coldseal.service.api import Api
+from coldseal.service.attestation.office import Office
 from coldseal.service.config import ServiceConfig
+from coldseal.service.enrolling import Enrolling
 from coldseal.service.ingest import Ingest, Witness
 from coldseal.service.ledger import Ledger
 from coldseal.service.notices import Notices
@@ -36,6 +41,9 @@ from coldseal.signing.secrets import read_symmetric_key
 
 WATCH_S: Final = 1.0
 """Pause between looks at progress, admitted logs and certificate."""
+
+RECOVERY_S: Final = 900
+"""Time for a gateway to use the token that it got by its chip."""
 
 _MIB: Final = 1024 * 1024
 _log = Log("service.app")
@@ -59,6 +67,34 @@ def run(config: ServiceConfig) -> int:
     return 0
 
 
+def _open_office(
+    config: ServiceConfig,
+    admission: Admission,
+    ledger: Ledger,
+    metrics: ServiceMetrics,
+    enrolling: Enrolling | None,
+) -> Office:
+    """Open what knows gateways' machines; where there is a CA, a chip is a way back to a certificate."""
+    office = Office.open(
+        config.attestation,
+        config.service.data,
+        now=_now,
+        admission=admission,
+        ledger=ledger,
+        metrics=metrics,
+    )
+    if enrolling is not None and config.attestation.ek_roots is not None:
+        office.issue = partial(_issue, enrolling)
+        enrolling.offer_recovery(office.recover)
+    return office
+
+
+def _issue(enrolling: Enrolling, gateway: str, hosts: tuple[str, ...]) -> str:
+    """Make a one-time token for a gateway that proved itself by its chip."""
+    make = enrolling.enrolments.make_token
+    return make("gateway", gateway, hosts, now=_now(), life_s=RECOVERY_S, maker="attestation")
+
+
 def _now() -> int:
     """Give wall time, Unix seconds."""
     return time.time_ns() // 10**9
@@ -79,7 +115,13 @@ async def _run_until_signal(config: ServiceConfig) -> None:
 class Service:
     """All parts of a running service."""
 
-    def __init__(self, config: ServiceConfig, ledger: Ledger, metrics: ServiceMetrics) -> None:
+    def __init__(
+        self,
+        config: ServiceConfig,
+        ledger: Ledger,
+        metrics: ServiceMetrics,
+        enrolling: Enrolling | None = None,
+    ) -> None:
         """Put the parts together around an open ledger; `open` is the usual way here."""
         settings = config.service
         self._config = config
@@ -102,20 +144,24 @@ class Service:
             is_verified_first=is_verified_first,
         )
         self._notices = Notices(self._admission, ledger, now=_now, metrics=metrics)
+        self._office = _open_office(config, self._admission, ledger, metrics, enrolling)
         api = Api(
             self._ingest,
             self._notices,
             Witnessing(self._admission, self._witnessed, ledger, witness, now=_now, metrics=metrics),
             Publishing(self._admission, ledger, settings.readers),
+            self._office,
             admission=self._admission,
             ledger=ledger,
             max_batch_bytes=settings.max_batch_bytes,
             max_bodies=settings.max_requests,
             timeout_s=settings.request_timeout_s,
         )
+        self.enrolling = enrolling
+        """The enrolment server, where `[est]` names a CA."""
         self._certificate = Certificate(config.tls)
         self._server = ApiServer(
-            api.app(), self._certificate.context, max_connections=settings.max_connections
+            api.app(), self._certificate.context, max_connections=settings.max_connections, metrics=metrics
         )
         self._health = HealthServer(Views(self._judge, self._judge_ready, metrics.render, self._describe))
         self._batches = Progress("batches", config.http.stalled_after_s)
@@ -140,15 +186,22 @@ class Service:
         key = read_symmetric_key(config.store.key, Path())
         limit = config.store.limit_mb * _MIB
         ledger = Ledger.open(config.service.data, key, limit_bytes=limit)
+        metrics, enrolling = ServiceMetrics(), None
         try:
-            return cls(config, ledger, ServiceMetrics())
+            if config.est.authority is not None:
+                enrolling = Enrolling(config, key, metrics, now=_now)
+            return cls(config, ledger, metrics, enrolling)
         except ColdsealError:
+            if enrolling is not None:
+                enrolling.close()
             await ledger.close()
             raise
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Listen, and serve until ``stop`` is set."""
         self.address = self._server.bind(self._config.service.listen)
+        if self.enrolling is not None:
+            self.enrolling.bind()
         await self._watch_once()
         if self._config.http.listen is not None:
             self.health_address = await self._health.start(self._config.http.listen)
@@ -160,12 +213,19 @@ class Service:
             logs=len(self._admission),
             software=f"coldseal {coldseal.__version__}",
         )
+        supervisor = Supervisor.of(os.environ)
         async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(self._audit.run()), tasks.create_task(self._watch())]
-            serving = tasks.create_task(self._server.serve_bound())
+            beside = [tasks.create_task(self._audit.run()), tasks.create_task(self._watch(supervisor))]
+            serving = [tasks.create_task(self._server.serve_bound())]
+            if self.enrolling is not None:
+                serving.append(tasks.create_task(self.enrolling.serve_bound()))
+            supervisor.ready()
             await stop.wait()
+            supervisor.stopping()
             self._server.stop()
-            await serving
+            if self.enrolling is not None:
+                self.enrolling.stop()
+            await asyncio.wait(serving)
             for task in beside:
                 task.cancel()
         _log.emit(events.SERVICE_STOPPED, reason="stopped")
@@ -174,20 +234,26 @@ class Service:
         """Stop showing health, end the processes, close the ledger."""
         await self._health.stop()
         await asyncio.to_thread(self._verifier.close)
+        if self.enrolling is not None:
+            self.enrolling.close()
         await self._ledger.close()
 
-    async def _watch(self) -> None:
+    async def _watch(self, supervisor: Supervisor) -> None:
         """Look at what moves, for ever."""
         while True:
             await asyncio.sleep(WATCH_S)
             await self._watch_once()
+            supervisor.beat(is_moving=self._judge().is_good)
 
     async def _watch_once(self) -> None:
         """Look for new logs and certificates, and note progress."""
         self._admission.refresh()
         self._witnessed.refresh()
+        if self.enrolling is not None:
+            await self.enrolling.refresh()
         self._certificate.refresh()
         await self._notices.reconcile()
+        await self._office.refresh()
         before, self._totals = self._totals, await self._ledger.totals()
         self._links = await self._ledger.links()
         now, ingest = time.monotonic(), self._ingest
@@ -229,6 +295,7 @@ class Service:
         """Say how it is, for a person."""
         return {
             "logs": len(self._admission),
+            **self._office.status(),
             "witnessed_logs": len(self._witnessed),
             "succeeded_logs": {link.predecessor: link.origin for link in self._links},
             "size": self._totals.size,

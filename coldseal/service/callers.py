@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coldseal.errors import InputError, TrustError
+from coldseal.identity.handshakes import reason_of
 from coldseal.identity.peer import RoleError, require_role
 from coldseal.observe import events
 from coldseal.observe.logs import Log
@@ -30,11 +31,11 @@ def identify(admission: Admission, certificate: bytes | None, origin: str) -> Ad
     try:
         peer = require_role(certificate, "gateway")
     except (InputError, RoleError) as fault:
-        _log.emit(events.PEER_REFUSED, peer="", reason=str(fault))
+        _log.emit(events.PEER_REFUSED, peer="", cause=str(reason_of(fault)), reason=str(fault))
         raise NotAdmittedError(str(fault)) from fault
     log = admission.find(origin)
     if log is None or log.gateway != peer.name:
         reason = f"{origin} is not admitted from {peer.name}"
-        _log.emit(events.PEER_REFUSED, peer=peer.name, reason=reason)
+        _log.emit(events.PEER_REFUSED, peer=peer.name, cause=NotAdmittedError.verdict, reason=reason)
         raise NotAdmittedError(reason)
     return log

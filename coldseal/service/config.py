@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, field
 
 from coldseal import settings
 from coldseal.errors import OperatorError
+from coldseal.identity.peer import Role
 from coldseal.settings import Address, Count, Reference, Seconds
 
 if TYPE_CHECKING:
@@ -86,6 +87,29 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Largest size of the ledger in MiB; when it is full, batches are answered by 503."""
 
 
+class Est(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Enrolment and renewal of certificates (RFC 7030), and the issuing CA behind it."""
+
+    listen: Address | None = None
+    """Listener of its own, TLS 1.3, to which callers may come without a certificate; empty: there is none."""
+    authority: Path | None = None
+    """Folder of the issuing CA, made by `coldseal identity ca init`."""
+    roles: tuple[Role, ...] = ("device", "gateway")
+    """Roles that are enrolled here; certificates in force are renewed whatever their role."""
+    factory_ca: Path | None = None
+    """Certificates of the CA that signs factory certificates, PEM, also its issuing one; empty: none."""
+    factory_map: Path | None = None
+    """File of `[[holder]]` tables: which factory certificate becomes what; empty: none is mapped."""
+    approval: bool = False
+    """Whether a factory certificate that nothing maps waits for a person; else it is refused."""
+    retry_after_s: Count = 30
+    """What a caller that waits for a person is told to wait."""
+    requests_per_minute: Count = 120
+    """Requests of one certificate, or of one address without; a further one is put off by 429."""
+    renew_own: bool = True
+    """Whether the service gives its own certificate a new life from this CA, at half of the old one."""
+
+
 class Bulk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The bulk tier: closed ranges of every log as Parquet files with signed manifests."""
 
@@ -116,6 +140,27 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Unhealthy once a batch or a signature check has waited this long without progress."""
 
 
+Action = Literal["accept", "flag", "hold"]
+
+
+class Attestation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What gateways must prove of their machines, and what becomes of the records of those that do not."""
+
+    ek_roots: Path | None = None
+    """CA certificates of the makers of gateways' chips, PEM; empty: no attestation is asked for."""
+    changed: Action = "flag"
+    """What becomes of batches of a gateway that booted something else: `accept` them, `flag` them in the
+    ledger's view, or `hold` them: they are put off, and the gateway keeps them."""
+    unknown: Action = "flag"
+    """The same for a gateway of which it is not known: without a chip, or silent for too long."""
+    pcrs: tuple[Annotated[int, Meta(ge=0, le=23)], ...] = (0, 2, 4, 7)
+    """PCRs that a quote must cover at least."""
+    max_age_h: Annotated[float, Meta(gt=0)] = 3
+    """A quote counts so long; a gateway sends one each hour, and whenever its uplink starts."""
+    nonce_s: Count = 60
+    """Time for a chip to answer."""
+
+
 class ServiceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole of ``service.toml``."""
 
@@ -126,6 +171,8 @@ class ServiceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     store: Store = field(default_factory=Store)
     http: Http = field(default_factory=Http)
     bulk: Bulk = field(default_factory=Bulk)
+    est: Est = field(default_factory=Est)
+    attestation: Attestation = field(default_factory=Attestation)
 
 
 def load_service(path: Path, overrides: Sequence[str] = ()) -> ServiceConfig:
@@ -141,7 +188,18 @@ def load_service(path: Path, overrides: Sequence[str] = ()) -> ServiceConfig:
     config = settings.load(path, ServiceConfig, overrides)
     settings.require_loopback(config.http.listen, f"{path}: http.listen")
     _check_bulk(config.bulk, path)
+    _check_est(config.est, path)
     return config
+
+
+def _check_est(est: Est, path: Path) -> None:
+    """Refuse a listener that could issue nothing, and a map of certificates that nobody signed."""
+    if est.listen is not None and est.authority is None:
+        what = f"{path}: est.listen is set, but est.authority is not"
+        raise OperatorError(what, "Name the folder of the issuing CA: coldseal identity ca init")
+    if est.factory_ca is None and (est.factory_map is not None or est.approval):
+        what = f"{path}: est.factory_map or est.approval is set, but est.factory_ca is not"
+        raise OperatorError(what, "Name the certificates of the CA that signs factory certificates")
 
 
 def _check_bulk(bulk: Bulk, path: Path) -> None:

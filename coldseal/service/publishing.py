@@ -93,7 +93,7 @@ class Publishing:
             reason = f"{origin} is not admitted from {reader.name}"
         else:
             return
-        _log.emit(events.PEER_REFUSED, peer=reader.name, reason=reason)
+        _log.emit(events.PEER_REFUSED, peer=reader.name, cause=NotAdmittedError.verdict, reason=reason)
         raise NotAdmittedError(reason)
 
 

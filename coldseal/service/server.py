@@ -10,19 +10,24 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from cryptography import x509
 from typing_extensions import override
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from coldseal.core.renewal import Life
 from coldseal.errors import OperatorError
 from coldseal.identity import contexts
+from coldseal.identity.pair import Pair, read_life
+from coldseal.identity.watched import Watched
 from coldseal.observe import events
 from coldseal.observe.logs import Log
+from coldseal.observe.metrics import ServiceMetrics
+from coldseal.service.gate import Gate
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -103,8 +108,24 @@ class PeerProtocol(HttpToolsProtocol):
 class ApiServer(Server):
     """The server of one application; used by the program's task group."""
 
-    def __init__(self, app: Starlette, context: ssl.SSLContext, *, max_connections: int) -> None:
-        """Configure it; nothing listens yet."""
+    def __init__(
+        self,
+        app: Starlette,
+        context: ssl.SSLContext,
+        *,
+        max_connections: int,
+        metrics: ServiceMetrics | None = None,
+        listens: str = "api",
+    ) -> None:
+        """Configure it; nothing listens yet.
+
+        Args:
+            app: answers the requests.
+            context: of every handshake.
+            max_connections: at one time.
+            metrics: counts those who are turned away at the handshake.
+            listens: what this listener is called in logs.
+        """
         super().__init__(
             Config(
                 app,
@@ -122,6 +143,19 @@ class ApiServer(Server):
             )
         )
         self._socket: socket.socket | None = None
+        self._context, self._listens = context, listens
+        self._metrics = metrics or ServiceMetrics()
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen by a gate of our own: the library's tells nobody of a handshake that fails."""
+        protocol = partial(PeerProtocol, self.config, self.server_state, self.lifespan.state)
+        self.servers = []
+        for each in sockets or ():
+            gate = Gate(each, self._context, protocol, listens=self._listens, metrics=self._metrics)
+            gate.open()
+            self.servers.append(gate)  # type: ignore[arg-type] # closes and waits as the library's own
+        self.started = True
 
     def bind(self, address: Address) -> str:
         """Take the address; connections wait until `serve`. Returns host:port as really bound.
@@ -168,49 +202,39 @@ class ApiServer(Server):
 class Certificate:
     """The transport identity, taken anew when its files change."""
 
-    def __init__(self, tls: Tls) -> None:
-        """Load it.
+    def __init__(
+        self, tls: Tls, *, require: bool = True, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Finish what a crash left of a renewal, and load it.
+
+        Args:
+            tls: names the files.
+            require: False lets a caller come without a certificate; one that it shows is verified.
+            now_s: seconds that only go forward.
 
         Raises:
             OperatorError: a file is wrong.
         """
-        self._tls = tls
-        self._seen = self._look()
-        self._not_after = self._read_end()
-        self.context: ssl.SSLContext = contexts.server_context(
-            tls.certificate, tls.key, tls.client_ca, crl=tls.crl
-        )
+        self._tls, self._require = tls, require
+        files = (tls.certificate, tls.key, tls.client_ca, tls.crl)
+        with Pair(tls.certificate, tls.key).steady():
+            self._files = Watched(str(tls.certificate), files, self._make, now_s=now_s)
+            self.context = contexts.following(lambda: self._files.value[0], self._make()[0])
 
     def seconds_left(self) -> float:
         """How long the certificate lives."""
-        return self._not_after - time.time_ns() / 10**9
+        return self._files.value[1].ends_s - time.time_ns() / 10**9
 
     def refresh(self) -> None:
-        """Take renewed files into the running context; what is wrong with them leaves the old ones."""
-        seen = self._look()
-        if seen == self._seen:
-            return
-        self._seen = seen
-        try:
-            contexts.reload(self.context, self._tls.certificate, self._tls.key, crl=self._tls.crl)
-            self._not_after = self._read_end()
-        except OperatorError as error:
-            _log.emit(events.CERTIFICATE_KEPT, certificate=str(self._tls.certificate), error=str(error))
-            return
-        days = round(self.seconds_left() / 86_400)
-        _log.emit(events.CERTIFICATE_RELOADED, certificate=str(self._tls.certificate), days=days)
+        """Use changed files for new handshakes; what is wrong with them leaves the old ones in force."""
+        if self._files.refresh():
+            days = round(self.seconds_left() / 86_400)
+            _log.emit(events.CERTIFICATE_RELOADED, certificate=str(self._tls.certificate), days=days)
 
-    def _look(self) -> tuple[tuple[int, int], ...]:
-        """Note what identifies the files' content; a missing one counts as empty."""
-        paths = (self._tls.certificate, self._tls.key, self._tls.crl)
-        status = [path.stat() for path in paths if path is not None and path.exists()]
-        return tuple((each.st_ino, each.st_mtime_ns) for each in status)
-
-    def _read_end(self) -> float:
-        """Read when the certificate ends, Unix seconds."""
-        try:
-            leaf = x509.load_pem_x509_certificate(self._tls.certificate.read_bytes())
-        except (OSError, ValueError) as error:
-            hint = "Name a PEM chain, leaf first"
-            raise OperatorError(f"{self._tls.certificate}: {error}", hint) from error
-        return leaf.not_valid_after_utc.timestamp()
+    def _make(self) -> tuple[ssl.SSLContext, Life]:
+        """Make a fresh context: a CA that was taken out is gone from it."""
+        tls = self._tls
+        context = contexts.server_context(
+            tls.certificate, tls.key, tls.client_ca, require=self._require, crl=tls.crl
+        )
+        return context, read_life(tls.certificate)

@@ -1,13 +1,13 @@
 """Signers opened by URI: what they sign verifies with the public key they show, and nothing else leaks.
 
-`file:PATH[?passphrase=REFERENCE]` opens a PEM PKCS#8 key of mode 0600. The kind of key is
-checked: a record key is P-256, an interop or witness key Ed25519. Signers do not judge what
-they are given; rotation and key timelines are the log's matter.
+`file:PATH[?passphrase=REFERENCE]` opens a PEM PKCS#8 key of mode 0600, `pkcs11:` a token's key, `tpm:` a
+chip's. The kind of key is checked: a record key is P-256, an interop or witness key Ed25519. Signers do not
+judge what they are given; rotation and key timelines are the log's matter.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_der_public_key,
     load_pem_private_key,
 )
 
@@ -31,16 +32,33 @@ from coldseal.core.log.checkpoint import (
 )
 from coldseal.core.log.record import key_id
 from coldseal.core.log.signature import low_s
-from coldseal.errors import OperatorError
-from coldseal.signing.secrets import read_private_file, read_secret, write_private_file
+from coldseal.errors import OperatorError, UnavailableError
+from coldseal.signing.holders import is_held, open_holder
+from coldseal.signing.private_files import read_private_file, write_private_file
+from coldseal.signing.secrets import read_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 _SHA256 = ec.ECDSA(hashes.SHA256())
+_ED25519_BYTES = 32
+_FORMS = "Write file:PATH, pkcs11:… or tpm:…"
+
+
+class Holder(Protocol):
+    """What holds a private key that never leaves it: a chip, a token.
+
+    Attributes:
+        spki: the public key, SubjectPublicKeyInfo in DER.
+    """
+
+    spki: bytes
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign bytes as the key's kind does; UnavailableError where the holder is away."""
 
 
 class EcdsaSigner:
@@ -51,16 +69,26 @@ class EcdsaSigner:
         kid: first 16 hex digits of the SHA-256 of `spki`, as entries name the key.
     """
 
-    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+    def __init__(self, key: ec.EllipticCurvePrivateKey | Holder) -> None:
         """Keep the key; `open_ecdsa` is the usual way here."""
         self._key = key
         self._verifiers: dict[str, VerifierKey] = {}
-        self.spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self.spki = _public_bytes(key)
         self.kid = key_id(self.spki)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a chip or a token signs: it takes its time, and may be away."""
+        return not isinstance(self._key, ec.EllipticCurvePrivateKey)
 
     def sign(self, data: bytes) -> bytes:
         """Sign bytes; the answer is the one valid DER form with low S."""
-        return low_s(self._key.sign(data, _SHA256))
+        if isinstance(self._key, ec.EllipticCurvePrivateKey):
+            return low_s(self._key.sign(data, _SHA256))
+        try:
+            return low_s(self._key.sign(data))
+        except OperatorError as error:  # the key is gone, or it refuses: nothing that whoever asks did
+            raise UnavailableError("the key's chip or token", error.what) from error
 
     def note_signature(self, name: str, text: bytes) -> NoteSignature:
         """Sign a note's text as `name`, a line of type 0x02."""
@@ -84,10 +112,15 @@ class Ed25519Signer:
         public: the public key, 32 raw bytes.
     """
 
-    def __init__(self, key: ed25519.Ed25519PrivateKey) -> None:
+    def __init__(self, key: ed25519.Ed25519PrivateKey | Holder) -> None:
         """Keep the key; `open_ed25519` is the usual way here."""
         self._key = key
-        self.public = key.public_key().public_bytes_raw()
+        self.public = _public_bytes(key)[-_ED25519_BYTES:]
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a token signs: it takes its time, and may be away."""
+        return not isinstance(self._key, ed25519.Ed25519PrivateKey)
 
     def sign(self, data: bytes) -> bytes:
         """Sign bytes; the answer has 64 bytes."""
@@ -135,32 +168,56 @@ def open_ecdsa(uri: str, *, base: Path) -> EcdsaSigner:
     """Open a P-256 signer.
 
     Args:
-        uri: `file:PATH[?passphrase=REFERENCE]`.
+        uri: `file:PATH[?passphrase=REFERENCE]`, `pkcs11:…` (RFC 7512), or `tpm:HANDLE` and `tpm:key=FILE`.
         base: directory against which relative paths count.
 
     Raises:
         OperatorError: the key is missing, open to others, not readable or of another kind.
+        UnavailableError: the chip or token that holds it is away.
     """
-    key = _load(uri, base)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise OperatorError(f"{uri} is not a P-256 key", "Name the record or checkpoint key here.")
-    return EcdsaSigner(key)
+    if is_held(uri):
+        holder = open_holder(uri, base)
+        if _is_p256(load_der_public_key(holder.spki)):
+            return EcdsaSigner(holder)
+    else:
+        key = _load(uri, base)
+        if isinstance(key, ec.EllipticCurvePrivateKey) and _is_p256(key.public_key()):
+            return EcdsaSigner(key)
+    raise OperatorError(f"{uri} is not a P-256 key", "Name the record or checkpoint key here.")
 
 
 def open_ed25519(uri: str, *, base: Path) -> Ed25519Signer:
     """Open an Ed25519 signer.
 
     Args:
-        uri: `file:PATH[?passphrase=REFERENCE]`.
+        uri: `file:PATH[?passphrase=REFERENCE]` or `pkcs11:…` (RFC 7512); no TPM has such keys.
         base: directory against which relative paths count.
 
     Raises:
         OperatorError: the key is missing, open to others, not readable or of another kind.
+        UnavailableError: the token that holds it is away.
     """
-    key = _load(uri, base)
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise OperatorError(f"{uri} is not an Ed25519 key", "Name the interop or witness key here.")
-    return Ed25519Signer(key)
+    if is_held(uri):
+        holder = open_holder(uri, base)
+        if isinstance(load_der_public_key(holder.spki), ed25519.Ed25519PublicKey):
+            return Ed25519Signer(holder)
+    else:
+        key = _load(uri, base)
+        if isinstance(key, ed25519.Ed25519PrivateKey):
+            return Ed25519Signer(key)
+    raise OperatorError(f"{uri} is not an Ed25519 key", "Name the interop or witness key here.")
+
+
+def _is_p256(key: PublicKeyTypes) -> bool:
+    """Whether a public key is of P-256."""
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+
+
+def _public_bytes(key: PrivateKey | Holder) -> bytes:
+    """Give a key's SubjectPublicKeyInfo in DER."""
+    if isinstance(key, (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey)):
+        return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return key.spki
 
 
 def path_of(uri: str, base: Path) -> Path:
@@ -172,7 +229,7 @@ def path_of(uri: str, base: Path) -> Path:
     scheme, _, rest = uri.partition(":")
     name = rest.partition("?")[0]
     if scheme != "file" or not name:
-        raise OperatorError(f"{uri} names no key that can be opened", "Write file:PATH.")
+        raise OperatorError(f"{uri} names no key that can be opened", _FORMS)
     return base / name
 
 

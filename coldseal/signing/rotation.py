@@ -2,7 +2,7 @@
 
 `PATH.next` holds the key that is to come until the log says that it came; then it takes the place of the
 file that the configuration names, and the old private key is gone. After a crash in between, `settle`
-finishes or drops it by what the log says. Keys that are no files are changed where they are.
+finishes or drops it by what the log says. A key in a chip or token is made there beforehand.
 """
 
 from __future__ import annotations

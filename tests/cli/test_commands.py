@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coldseal.cli.commands import program, run_commands
+from coldseal.cli.commands import Group, program, run_commands
 from coldseal.errors import OperatorError
 
 CALLS: list[object] = []
@@ -61,6 +61,9 @@ def serve(config: Path, /, *, set_: list[str] | None = None) -> int:
     return 3
 
 
+WORD = Group("word", "does other things", (must, maybe))
+
+
 @pytest.fixture(params=["cyclopts", "argparse"])
 def parse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Parse with each of the two."""
@@ -72,7 +75,7 @@ def parse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ca
         """Run the nouns above."""
         if arguments[:1] == ("noun",):
             return run_commands("noun", "does things", (noun,), arguments[1:])
-        return run_commands("thing", "does things", (show_it, must, maybe, serve), arguments)
+        return run_commands("thing", "does things", (show_it, must, maybe, serve, WORD), arguments)
 
     return run
 
@@ -179,3 +182,18 @@ def test_a_noun_s_help_lists_its_verbs(parse: Callable[..., int], capsys: pytest
     text = capsys.readouterr().out
     for words in ("show-it", "Show what was given.", "must", "Need an option."):
         assert words in text
+
+
+def test_a_group_of_verbs_stands_behind_a_word_of_its_own(
+    parse: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as `coldseal identity ca issue`: called, listed, helped and refused like any verb."""
+    assert parse("word", "must", "--origin", "x") == parse("word", "maybe", "there") == 0
+    assert ["x", (Path("there"), [])] == CALLS
+    assert parse("--help") == 0
+    assert "does other things" in capsys.readouterr().out
+    assert parse("word", "--help") == 0
+    assert "Need an option" in capsys.readouterr().out
+    with pytest.raises(OperatorError) as caught:
+        parse("word", "must")
+    assert caught.value.hint.startswith("See: coldseal thing word")

@@ -16,6 +16,8 @@ from coldseal.core.log import canonical
 from coldseal.evidence.policies import describe_policy
 from tests.core.log.test_evidence import WITNESS, make_entries, make_note, signers
 from tests.evidence.parts import make_bundle, seal_log
+from tests.page.builder import honest
+from tests.page.false_times import booted_in_1970
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,6 +134,24 @@ def test_entries_are_shown_one_a_line_or_one_alone_and_whole(
     )
     assert run(["evidence", "show", str(bundle), "--seq", "10"]) == 2
     assert "It holds the entries 0 to 9" in capsys.readouterr().err
+
+
+def test_a_time_that_was_wrong_is_shown_with_the_right_one_behind_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As sealed, and by the `clock` entry that came later; a line that needs none has none."""
+    story = honest()
+    seq = booted_in_1970(story)
+    path = tmp_path / "dawn.coldseal"
+    path.write_bytes(story.bundle())
+    assert run(["evidence", "show", str(path)]) == 0
+    lines = {int(line.split()[0]): line for line in capsys.readouterr().out.splitlines()}
+    assert "  1970-01-01T00:00:15.000Z  reading" in lines[seq]
+    assert lines[seq].endswith(f"Z ± 17 ms, by {seq + 2}]")
+    assert "[2026-03-04T" in lines[seq]
+    assert "[20" not in "".join(line for place, line in lines.items() if place > seq + 1)
+    assert run(["evidence", "show", str(path), "--seq", str(seq)]) == 0
+    assert "±" not in capsys.readouterr().out
 
 
 def test_an_unreadable_entry_is_shown_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

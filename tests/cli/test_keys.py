@@ -59,7 +59,7 @@ def test_without_a_gateway_the_command_does_it_as_a_run_of_its_own(config: Path)
         *("--since", SINCE, "--reason", "laptop lost"),
     )
     found = kinds(config)[before:]
-    assert [kind for kind in found if kind != "clock"] == ["boot", "key", "shutdown"] * 2
+    assert [kind for kind in found if kind != "clock"] == ["boot", "access", "key", "shutdown"] * 2
     reader = open_reader(load_gateway(config))
     history = history_of("example.com/s1/gw-0001", reader.settings())
     reader.close()

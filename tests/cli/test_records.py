@@ -45,7 +45,10 @@ def test_a_correction_points_at_the_entry_and_changes_nothing(config: Path) -> N
     )
     entries = entries_of(config)
     assert entries[: len(before)] == before
-    assert made == {"seq": len(before) + 1, "leaf": entries[made["seq"]].leaf_hash.hex(), "corrects": 1}
+    assert [each.kind for each in entries[len(before) :]] == [
+        *("boot", "config", "access", "correction", "shutdown")
+    ]
+    assert made == {"seq": len(before) + 3, "leaf": entries[made["seq"]].leaf_hash.hex(), "corrects": 1}
     assert entries[made["seq"]].data == {
         "leaf": before[1].leaf_hash.hex(),
         "reason": "typo",

@@ -28,6 +28,7 @@ STATUS: Mapping[str, object] = {
     "store_bytes": 5_000_000,
     "witnesses": {"w1+00": "cosigns, up to 7", "w2+00": "no route, up to 0"},
     "silent": {"freezer-2": 7300.0, "freezer-3": 60},
+    "egress_refused": {"https://service.example:443": "pin: another key"},
     "clock": None,
     "house_rule": "none",
 }
@@ -72,6 +73,7 @@ def test_a_well_program_is_described_in_words(site: Site, capsys: pytest.Capture
         "store                   4.8 MiB",
         "further witnesses       w1+00: cosigns, up to 7, w2+00: no route, up to 0",
         "silent sensors          freezer-2 (2 h), freezer-3 (60 s)",
+        "ways out refused        https://service.example:443 (pin: another key)",
         "clock                   unknown",
         "house rule              none",
         "The gateway is well.",

@@ -223,6 +223,7 @@ class TestGrants:
             (Grant("*", publish=("$SYS/x",)), "whole topic"),
             (Grant("*", publish=(_own("gauge", "reading/door"),)), "speak for a device"),
             (Grant("*", publish=(_own("{device}", "status"),)), "speak for a device"),
+            (Grant("*", publish=(_own("gauge", "receipt"),)), "speak for the gateway"),
             (Grant("*", publish=(f"{ROOT}/x",)), "not in the topic scheme"),
             (Grant("*", subscribe=("",)), "no topic filter"),
             (Grant("*", subscribe=("a/#/b",)), "no topic filter"),

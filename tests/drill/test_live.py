@@ -91,6 +91,7 @@ async def test_every_drill_on_a_live_site_is_good_and_on_record(tmp_path: Path) 
             ("partition", ("--seconds", "4")),
             ("full-disk", ("--seconds", "4")),
             ("clock", ()),
+            ("rotation", ()),
             ("restore", ("--entries", "500")),
             ("corrupt", ("--flips", "6")),
             ("power", ("--restart", shlex.join(run))),
@@ -112,6 +113,8 @@ async def test_every_drill_on_a_live_site_is_good_and_on_record(tmp_path: Path) 
     assert [data["checks"] for data in on_record] == [answer["checks"] for answer in answers.values()]
     assert int(found(answers["partition"])["readings acknowledged while cut"]) > 0
     assert found(answers["full-disk"])["the gateway says that it is full"] == "yes"
+    assert found(answers["rotation"])["connections of devices that ended"] == "0"
+    assert found(answers["rotation"])["the listener shows it"] == "yes"
     assert found(answers["restore"])["of them byte-equal to the log's"] == "500"
     reports = [path for answer in answers.values() for path in answer["reports"]]
     assert len(reports) == 2 * len(answers)

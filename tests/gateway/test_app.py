@@ -20,6 +20,7 @@ from coldseal.core.log.record import Entry, parse_entry
 from coldseal.demo.fleet import open_context
 from coldseal.errors import OperatorError
 from coldseal.gateway import app, program
+from coldseal.gateway.administration import ACTIONS, SECOND
 from coldseal.gateway.app import Gateway
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.store.reader import LogReader
@@ -227,7 +228,8 @@ async def test_a_fault_of_the_listener_ends_the_program_and_leaves_the_log_whole
     assert isinstance(caught.value.exceptions[0], OperatorError)
     async with running(config_file):
         pass
-    assert [entry.kind for entry in entries_of(config_file)] == ["genesis", "boot", "gap", "shutdown"]
+    kinds = [entry.kind for entry in entries_of(config_file)]
+    assert kinds == ["genesis", "boot", "gap", "config", "shutdown"]  # it listens elsewhere now
 
 
 def test_the_program_ends_in_order_on_sigterm(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,3 +273,11 @@ async def test_a_device_without_a_certificate_does_not_get_in(config_file: Path,
     async with running(config_file) as gateway:
         with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
             await knock(gateway.listener.port)
+
+
+async def test_every_request_that_the_gateway_answers_has_a_row_in_the_table_of_roles(
+    config_file: Path,
+) -> None:
+    """One without would be open to nobody, or, worse, decided by nobody."""
+    async with running(config_file) as gateway:
+        assert set(gateway._control._handlers) == {*ACTIONS, *SECOND, "record"}

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coldseal.core.log import canonical
+from coldseal.core.timekeeping import HOLDOVER_DRIFT_PPM, LIMIT_MS
 from coldseal.gateway.clock import (
-    HOLDOVER_DRIFT_PPM,
-    SYNCHRONISED_LIMIT_MS,
     UNKNOWN_ERROR_MS,
     Clock,
     ClockStatus,
     KernelClock,
+    Report,
     Stamp,
     read_boot_id,
     read_kernel_clock,
@@ -80,12 +80,12 @@ def test_a_disciplined_clock_within_the_limit_is_synchronised() -> None:
 
 @pytest.mark.parametrize(
     ("error_ms", "state"),
-    [(SYNCHRONISED_LIMIT_MS, "synchronised"), (SYNCHRONISED_LIMIT_MS + 1, "holdover")],
+    [(LIMIT_MS - 3, "synchronised"), (LIMIT_MS - 2, "holdover")],
 )
 def test_a_disciplined_clock_beyond_the_limit_is_in_holdover(error_ms: int, state: str) -> None:
-    """The kernel's bound grows while nobody corrects it; beyond a second it no longer counts."""
+    """The kernel's bound grows while nobody corrects it; with the offset beyond a second it is void."""
     times = Times()
-    times.kernel = msgspec.structs.replace(GOOD, error_ms=error_ms)
+    times.kernel = replace(GOOD, error_ms=error_ms)
     status = times.clock().status()
     assert (status.state, status.error_ms) == (state, error_ms)
 
@@ -97,8 +97,47 @@ def test_holdover_bound_grows_with_the_time_since_the_last_discipline() -> None:
     clock.status()
     times.kernel = LOST
     times.mono_ms += 3_600_000
+    times.wall_ms += 3_600_000
     grown = 3_600_000 * HOLDOVER_DRIFT_PPM // 1_000_000
-    assert clock.status() == ClockStatus("holdover", -3, 12 + grown, "0badcafe")
+    assert clock.status() == ClockStatus("holdover", -3, 12 + grown, "0badcafe", "kernel")
+
+
+def test_a_step_in_holdover_is_an_offset_and_no_holdover_any_more() -> None:
+    """Nobody vouches for time, but that it was put back by an hour is certain."""
+    times = Times()
+    clock = times.clock()
+    clock.status()
+    times.kernel = LOST
+    times.mono_ms += 1_000
+    times.wall_ms += 1_000 - 3_600_000
+    assert clock.status() == ClockStatus("unsynchronised", 3_600_000 - 3, 12, "0badcafe", "kernel")
+    assert clock.doubts == ("clock",)
+
+
+def test_readings_are_doubted_exactly_while_time_may_be_off_by_more_than_a_second() -> None:
+    """What the `tq` of the same moment says."""
+    times = Times()
+    clock = times.clock()
+    for error_ms, doubts in ((12, ()), (997, ()), (998, ("clock",)), (12, ())):
+        times.kernel = replace(GOOD, error_ms=error_ms)
+        times.mono_ms += 1_000
+        clock.tq_bytes(clock.now())
+        assert clock.doubts == doubts
+
+
+def test_the_word_of_a_time_service_counts_at_once_and_so_does_its_silence() -> None:
+    """The status that was kept for a second is void."""
+    times = Times()
+    clock = times.clock()
+    assert clock.status().state == "synchronised"
+    assert clock.provenance == {}
+    clock.follow(Report("chrony", "192.0.2.7", "nts", 3_500, 2, "normal", "1"))
+    assert clock.status() == ClockStatus("unsynchronised", 3_500, 12, "0badcafe", "offset")
+    assert clock.provenance == {"auth": "nts", "service": "chrony", "source": "192.0.2.7"}
+    clock.follow(None)
+    assert clock.status().reason == "service-silent"
+    assert clock.provenance == {"auth": "none", "service": "", "source": ""}
+    assert clock.report is None
 
 
 @pytest.mark.parametrize("kernel", [None, LOST])
@@ -108,7 +147,7 @@ def test_a_clock_never_seen_disciplined_is_unsynchronised_and_says_that_no_bound
     """The same whether the kernel says so or may not be asked."""
     times = Times()
     times.kernel = kernel
-    assert times.clock().status() == ClockStatus("unsynchronised", 0, UNKNOWN_ERROR_MS, "0badcafe")
+    assert times.clock().status() == ClockStatus("unsynchronised", 0, UNKNOWN_ERROR_MS, "0badcafe", "kernel")
 
 
 def test_a_clock_that_becomes_disciplined_is_synchronised_again() -> None:
@@ -193,6 +232,8 @@ def test_a_status_in_words_never_claims_a_bound_that_is_not_known() -> None:
     assert render_status(status) == "holdover, error at most 1500 ms"
     unknown = ClockStatus("unsynchronised", 0, UNKNOWN_ERROR_MS, "0badcafe")
     assert render_status(unknown) == "unsynchronised, error not known"
+    off = ClockStatus("unsynchronised", -3_500, 20, "0badcafe")
+    assert render_status(off) == "unsynchronised, off by -3500 ms, error at most 20 ms"
 
 
 def test_the_real_clock_moves_forward_and_names_this_boot() -> None:

@@ -19,7 +19,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-SEALED, DUPLICATE, REJECTED, REFUSED, BUSY = Outcome
+SEALED, DUPLICATE, REJECTED, REFUSED, BUSY, LIMITED = Outcome
 
 
 async def test_a_reading_is_on_disk_before_its_device_is_answered(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -12,12 +13,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coldseal.cli.main import run as run_command
+from coldseal.core.access import Action
 from coldseal.errors import ColdsealError, InputError, OperatorError
 from coldseal.gateway.app import Gateway
 from coldseal.gateway.control import ask
-from coldseal.gateway.records import MAX_DATA, leaf_to_correct, open_reader, parse_record, seal_record
+from coldseal.gateway.persons import Asked
+from coldseal.gateway.records import (
+    MAX_DATA,
+    Sealed,
+    leaf_to_correct,
+    open_reader,
+    parse_record,
+    seal_record,
+)
 from coldseal.gateway.writer import Run
 from tests.gateway.test_app import entries_of, load
+from tests.gateway.users import QUALITY, TECHNICIAN, as_user, needs_root, open_folder
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -125,26 +136,27 @@ async def test_a_gateway_that_was_killed_leaves_a_gap_on_record(config_file: Pat
 
 async def test_a_stop_in_order_leaves_none_also_where_a_segment_ended_with_it(config_file: Path) -> None:
     """The segment's entry may stand behind the shutdown."""
-    await run_once(load(config_file, "store.segment_entries=2"))
-    await run_once(load(config_file))
-    assert kinds(entries_of(config_file)) == ["genesis", "shutdown", "segment", "boot", "shutdown"]
+    for _ in range(2):
+        await run_once(load(config_file, "store.segment_entries=2"))
+    found = kinds(entries_of(config_file))
+    assert found == ["genesis", "shutdown", "segment", "boot", "shutdown", "segment"]
 
 
 async def test_the_genesis_promises_the_heartbeat_and_a_change_is_put_on_record(config_file: Path) -> None:
     """Once, and once more when it is changed back."""
-    await run_once(load(config_file, "checkpoint.heartbeat_seconds=299.5"))
-    await run_once(load(config_file))
+    for _ in range(2):
+        await run_once(load(config_file, "checkpoint.heartbeat_seconds=299.5"))
     assert kinds(entries_of(config_file)) == ["genesis", "shutdown", "boot", "shutdown"]
     assert entries_of(config_file)[0].data["heartbeat"] == 300
     for _ in range(2):
         await run_once(load(config_file, "checkpoint.heartbeat_seconds=60"))
     later = entries_of(config_file)[4:]
-    assert kinds(later) == ["boot", "config", "shutdown", "boot", "shutdown"]
+    assert kinds(later) == ["boot", "config", "config", "shutdown", "boot", "shutdown"]
     assert later[1].data == {"heartbeat": 60}
     await run_once(load(config_file))
-    assert [entry.data for entry in entries_of(config_file)[9:] if entry.kind == "config"] == [
-        {"heartbeat": 300}
-    ]
+    changed = [entry.data for entry in entries_of(config_file)[10:] if entry.kind == "config"]
+    assert changed[0] == {"heartbeat": 300}
+    assert changed[1]["settings"] == {"checkpoint.heartbeat_seconds": {"after": None, "before": "60.0"}}
 
 
 async def test_what_is_asked_of_a_running_gateway_is_sealed_before_it_is_answered(config_file: Path) -> None:
@@ -162,8 +174,14 @@ async def test_what_is_asked_of_a_running_gateway_is_sealed_before_it_is_answere
         status = await asyncio.to_thread(ask, config.gateway.data, {"do": "status"})
         assert status is not None
         assert status["status"]["size"] == corrected.seq + 1
-    assert kinds(entries_of(config_file)) == ["genesis", "import", "export", "correction", "shutdown"]
-    assert entries_of(config_file)[3].data == fix
+    assert kinds(entries_of(config_file)) == [
+        "genesis",
+        *("access", "import"),
+        *("access", "export"),
+        *("access", "correction"),
+        "shutdown",
+    ]
+    assert entries_of(config_file)[6].data == fix
 
 
 def test_without_a_gateway_the_command_seals_in_a_run_of_its_own(config_file: Path) -> None:
@@ -176,16 +194,16 @@ def test_without_a_gateway_the_command_seals_in_a_run_of_its_own(config_file: Pa
     entries = entries_of(config_file)
     assert kinds(entries) == [
         *("genesis", "shutdown"),
-        *("boot", "import", "shutdown"),
-        *("boot", "correction", "shutdown"),
+        *("boot", "access", "import", "shutdown"),
+        *("boot", "access", "correction", "shutdown"),
         *("boot", "shutdown"),
     ]
-    assert (sealed.seq, sealed.leaf) == (3, entries[3].leaf_hash.hex())
+    assert (sealed.seq, sealed.leaf) == (4, entries[4].leaf_hash.hex())
     reader = open_reader(config)
-    newest = reader.checkpoint_at_most(8)
+    newest = reader.checkpoint_at_most(10)
     reader.close()
     assert newest is not None
-    assert newest.size == 8
+    assert newest.size == 10
 
 
 def test_a_run_of_a_command_after_a_kill_notes_the_gap(config_file: Path) -> None:
@@ -199,7 +217,54 @@ def test_a_run_of_a_command_after_a_kill_notes_the_gap(config_file: Path) -> Non
 
     asyncio.run(die())
     seal_record(config, "import", IMPORT)
-    assert kinds(entries_of(config_file)) == ["genesis", "boot", "gap", "import", "shutdown"]
+    assert kinds(entries_of(config_file)) == ["genesis", "boot", "gap", "access", "import", "shutdown"]
+
+
+async def test_who_cannot_read_the_log_corrects_it_by_its_gateway(config_file: Path) -> None:
+    """As the role allows; the gateway itself looks up which leaf that is."""
+    needs_root()
+    folder = open_folder()
+    roles = f'[{{user="{QUALITY}",roles=["quality"]}},{{user="root",roles=["administrator"]}}]'
+    config = load(
+        config_file, f"administration.assigned={roles}", f"administration.socket={folder / 'control.sock'}"
+    )
+    said = {"reason": "typo", "seq": 1, "value": {"v": "4.71"}, "who": "Eva"}
+
+    async def correct_as(uid: int, data: dict[str, Any]) -> Sealed:
+        return await asyncio.to_thread(lambda: as_user(uid, lambda: seal_record(config, "correction", data)))
+
+    await run_once(config)
+    async with running(config):
+        with pytest.raises(OperatorError, match=r"root may not correct"):
+            await asyncio.to_thread(seal_record, config, "correction", correction(config, 1))
+        sealed = await correct_as(QUALITY, said)
+        for wrong in ({**said, "seq": "1"}, {**said, "seq": True}, {**said, "seq": 99}):
+            with pytest.raises(OperatorError, match="no entry"):
+                await correct_as(QUALITY, wrong)
+        with pytest.raises(OperatorError, match="may not correct"):
+            await correct_as(TECHNICIAN, said)
+    shutil.rmtree(folder)
+    entries = entries_of(config_file)
+    assert entries[sealed.seq].data == {**said, "leaf": entries[1].leaf_hash.hex()}
+    before = entries[sealed.seq - 1]
+    assert (before.kind, before.data["uid"], before.data["outcome"]) == ("access", QUALITY, "allowed")
+    with pytest.raises(OperatorError, match="may not correct, and that is on record"):  # without a gateway
+        await asyncio.to_thread(seal_record, config, "correction", correction(config, 1))
+    assert entries_of(config_file)[-1].data["outcome"] == "refused"
+
+
+def test_what_takes_two_persons_is_not_done_alone(config_file: Path) -> None:
+    """Where no gateway runs there is nobody to wait for."""
+    config = load(config_file, 'administration.two_person=["prune"]')
+    asyncio.run(run_once(config))
+
+    async def prune() -> None:
+        async with Run.open(config, Asked(Action.PRUNE, "full", {})):
+            raise AssertionError
+
+    with pytest.raises(OperatorError, match="takes two persons"):
+        asyncio.run(prune())
+    assert kinds(entries_of(config_file))[-2:] == ["boot", "access"]
 
 
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
@@ -240,7 +305,8 @@ async def test_what_is_not_as_it_should_be_is_refused_by_both_and_not_sealed(
             request = {"do": "record", "kind": kind, "data": data}
             with pytest.raises(OperatorError, match=said):
                 await asyncio.to_thread(ask, config.gateway.data, request)
-    assert kinds(entries_of(config_file)) == ["genesis", "shutdown", "boot", "shutdown"]
+    found = [kind for kind in kinds(entries_of(config_file)) if kind != "access"]  # that somebody asked, is
+    assert found == ["genesis", "shutdown", "boot", "shutdown"]
 
 
 def test_an_integer_written_as_a_fraction_is_no_integer() -> None:

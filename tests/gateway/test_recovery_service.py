@@ -113,14 +113,14 @@ async def test_what_nobody_has_makes_the_next_log_behind_the_last_receipt(site: 
     async with delivered(site, wreck):
         published = max(wreck.log.notes)
         async with Run.open(wreck.config) as run:
-            for _ in range(3):
+            for _ in range(30):
                 await run.append([run.journal.draft("heartbeat", b"{}", run.clock.now())])
         with closing(LogReader(wreck.store, STORE_KEY)) as reader:
             before = list(reader.read_from(0))
         for path in wreck.store.glob("*-wal"):
             path.unlink()
-        flip(wreck.last, wreck.last.stat().st_size - 1000)
-        flip(wreck.last, wreck.last.stat().st_size - 6000)
+        for page in range(1, 11):  # some of them hold nothing but the log's state
+            flip(wreck.last, wreck.last.stat().st_size - page * 4096 + 2000)
         plan = await recover(wreck.config)
     if plan.outcome is Outcome.WHOLE:  # what was flipped stood below the receipt
         pytest.fail("the harm did not reach what had no receipt")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import shutil
 import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
+from coldseal.core.access import Role
 from coldseal.core.log import canonical
 from coldseal.core.log.delivery.sender import Phase
 from coldseal.core.log.record import parse_entry
@@ -17,9 +20,10 @@ from coldseal.core.redelivery import Redelivery
 from coldseal.errors import OperatorError
 from coldseal.gateway import pruning
 from coldseal.gateway.deciding import Decision
-from coldseal.gateway.refusal import RolledBackError, read_refusal, write_refusal
+from coldseal.gateway.refusal import COUNTER, Refusal, RolledBackError, read_refusal, write_refusal
 from coldseal.gateway.rollback import by_receipts, by_service
 from coldseal.gateway.store.reader import LogReader
+from coldseal.gateway.tables.administration import Administration, Assigned
 from coldseal.gateway.writer import LOG_FOLDER, Run, open_log
 from tests.gateway.test_pruning import ASKED, copy_of
 from tests.gateway.yard import DEVICE, Yard
@@ -129,7 +133,9 @@ async def test_a_person_may_leave_the_old_log_and_go_on_under_the_next_origin(ya
         assert config.gateway.origin == following
         yard.admit(config)
         entries = yard.entries()
-        assert [entry.kind for entry in entries[:3]] == ["genesis", "gap", "import"]
+        assert [entry.kind for entry in entries[:4]] == ["genesis", "access", "gap", "import"]
+        asked = {"choice": "successor", "do": "decide", "who": WHO}
+        assert (entries[1].data["outcome"], entries[1].data["asked"]) == ("allowed", asked)
         after = entries[0].data["after"]
         assert isinstance(after, dict)
         assert (after["origin"], after["size"]) == (ORIGIN, len(before))
@@ -203,6 +209,22 @@ async def test_a_decision_needs_something_to_decide(yard: Yard) -> None:
         Decision(config, WHO, WHY, quiet)
 
 
+async def test_only_who_may_recover_decides(yard: Yard) -> None:
+    """Everything stays as it was: the gateway refuses, and nothing is written."""
+    config = yard.config()
+    await yard.run(config, 1)
+    before = yard.raw()
+    refusal = Refusal(
+        origin=ORIGIN, found_ms=0, held=1, known=2, root="", source=COUNTER, note="", counted=2, certified=1
+    )
+    write_refusal(yard.data, refusal)
+    someone = Assigned(user=getpass.getuser(), roles=(Role.QUALITY, Role.TECHNICIAN))
+    config = structs.replace(config, administration=Administration(assigned=(someone,)))
+    with pytest.raises(OperatorError, match="may not recover"):
+        Decision(config, WHO, WHY, quiet)
+    assert (read_refusal(yard.data), yard.raw()) == (refusal, before)
+
+
 async def test_a_service_that_was_put_back_as_well_cannot_restore(yard: Yard) -> None:
     """Receipts here prove more than it has; the next origin cites what is proven."""
     async with yard.site.running() as service:
@@ -223,14 +245,14 @@ async def test_a_service_that_was_put_back_as_well_cannot_restore(yard: Yard) ->
         config = yard.online(service)
         with pytest.raises(RolledBackError):
             await yard.run(config, 1)
-        with pytest.raises(OperatorError, match="the service has 7 entries, but 16 were witnessed"):
+        with pytest.raises(OperatorError, match="the service has 7 entries, but 17 were witnessed"):
             await Decision(config, WHO, WHY, quiet).restore()
         done = await Decision(config, WHO, WHY, quiet).successor()
         genesis = yard.entries()[0]
     assert done.origin == f"{ORIGIN}/2"
     after = genesis.data["after"]
     assert isinstance(after, dict)
-    assert after["size"] == 16
+    assert after["size"] == 17
 
 
 @pytest.mark.parametrize("choice", ["restore", "successor"])

@@ -21,6 +21,7 @@ from coldseal.gateway.tables.keeping import Keys as Uris
 from coldseal.settings import Reference
 from coldseal.signing.keys import open_ecdsa, open_ed25519, write_private_key
 from tests.gateway.parts import KEYS, Answers, Hands, Parts, faults_of, open_parts, payload
+from tests.sealed import key_of
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ LIMITS = Limits(limit_mb=64, reserve_mb=1, segment_entries=3000)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Give a folder with the key files that the log begins with."""
-    write_private_key(tmp_path / "record.pem", KEYS.record._key)
-    write_private_key(tmp_path / "checkpoint.pem", KEYS.checkpoint._key)
-    write_private_key(tmp_path / "interop.pem", KEYS.interop._key)
+    write_private_key(tmp_path / "record.pem", key_of(KEYS.record))
+    write_private_key(tmp_path / "checkpoint.pem", key_of(KEYS.checkpoint))
+    write_private_key(tmp_path / "interop.pem", key_of(KEYS.interop))
     return tmp_path
 
 

@@ -22,6 +22,7 @@ from coldseal.gateway.store.sealing import INLINE_LIMIT
 from coldseal.gateway.store.sealing_process import pack, serve
 from coldseal.signing.keys import write_private_key
 from tests.gateway.parts import KEYS, Answers, Hands, faults_of, open_parts, payload
+from tests.sealed import key_of
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ SEALED, DUPLICATE, REJECTED, REFUSED, BUSY = Outcome
 @contextlib.contextmanager
 def sealing_process(folder: Path, *, is_each_signed: bool = True) -> Iterator[SealingProcess]:
     """Make the process beside, with the record key of the tests."""
-    write_private_key(folder / "record.pem", KEYS.record._key)
+    write_private_key(folder / "record.pem", key_of(KEYS.record))
     beside = SealingProcess("file:record.pem", folder, is_each_signed=is_each_signed)
     try:
         yield beside

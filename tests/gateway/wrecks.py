@@ -15,8 +15,8 @@ from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.store.segments import segment_path, settle_segment, wal_path
 from coldseal.gateway.store.space import Limits
 from coldseal.signing.keys import write_private_key
-from coldseal.signing.secrets import write_private_file
-from tests.sealed import SealedLog
+from coldseal.signing.private_files import write_private_file
+from tests.sealed import SealedLog, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -143,7 +143,7 @@ def configure(folder: Path, log: SealedLog) -> None:
     folder.mkdir(parents=True)
     keys = log.keys
     for name, signer in (("record", keys.record), ("checkpoint", keys.checkpoint), ("interop", keys.interop)):
-        write_private_key(folder / f"{name}.pem", signer._key)
+        write_private_key(folder / f"{name}.pem", key_of(signer))
     write_private_file(folder / "store.key", STORE_KEY.hex().encode())
     (folder / "data").mkdir()
     (folder / "gateway.toml").write_text(

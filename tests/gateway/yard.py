@@ -28,7 +28,7 @@ from coldseal.gateway.uplink.runner import Bell, Uplink
 from coldseal.gateway.writer import LOG_FOLDER, Run, open_keys, open_log
 from coldseal.service.admission import encode_log_file
 from coldseal.signing.keys import generate_interop_key, generate_record_key, write_private_key
-from coldseal.signing.secrets import write_private_file
+from coldseal.signing.private_files import write_private_file
 from tests.gateway.uplink.deliveries import RETRY
 from tests.sealed import GATEWAY, ORIGIN
 from tests.trial import STORE_KEY, Site, now, until, url

@@ -183,7 +183,7 @@ def test_what_is_not_of_this_ca_is_not_renewed(tmp_path: Path) -> None:
         *("-addext", "subjectAltName=URI:urn:coldseal:device:x", "-addext", "extendedKeyUsage=clientAuth"),
         *("-keyout", tmp_path / "x.key"),
     )
-    with pytest.raises(OperatorError, match="no elliptic-curve key"):
+    with pytest.raises(OperatorError, match="is not of this CA"):
         authority.renew(tmp_path / "x.pem", now=now)
     with pytest.raises(OperatorError, match="cannot be read as a certificate"):
         authority.renew(tmp_path / "absent.pem", now=now)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coldseal.errors import OperatorError
-from coldseal.identity.files import replace_private_file
+from coldseal.identity.files import replace_alike, replace_private_file
 
 
 def test_a_file_is_replaced_with_mode_0600(tmp_path: Path) -> None:
@@ -19,6 +19,22 @@ def test_a_file_is_replaced_with_mode_0600(tmp_path: Path) -> None:
     replace_private_file(path, b"new")
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_others_may_read_stays_so_where_it_is_replaced_alike(tmp_path: Path) -> None:
+    """With its mode; a new one is for its owner only, and a folder that is away is named."""
+    path = tmp_path / "x"
+    replace_alike(path, b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    replace_alike(path, b"newer")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"newer", 0o644)
+    assert list(tmp_path.iterdir()) == [path]
+    taken = tmp_path / "folder"
+    taken.mkdir()
+    for wrong in (tmp_path / "away" / "x", taken):
+        with pytest.raises(OperatorError, match="cannot be written"):
+            replace_alike(wrong, b"new")
 
 
 def test_a_reader_that_has_the_old_file_open_keeps_it(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from coldseal.mqtt.packets import (
     Will,
 )
 from coldseal.mqtt.session import RESTART_GRACE_S, Identity
+from coldseal.mqtt.subscribing import Denied
 from tests.mqtt.wire import KEPT, Hub, Wire, message
 
 V311, V5 = Version.V311, Version.V5
@@ -232,6 +233,21 @@ class TestRights:
         hub.save()
         (record,) = hub.disk.sessions.values()
         assert [held.subscription.filter for held in record.subscriptions] == ["b/#"]
+        assert hub.denied == [Denied(Identity("gauge"), "a", is_lost=True)]
+
+    def test_each_refused_filter_is_noticed(self) -> None:
+        """For the shell: the others of the same packet are granted."""
+        hub = Hub()
+        hub.rights.forbidden |= {"a", "$share/g/b"}
+        hub.admitted().subscribe("a", "c", "$share/g/b")
+        assert hub.denied == [Denied(Identity("gauge"), topic) for topic in ("a", "$share/g/b")]
+
+    def test_a_refused_will_is_noticed_with_its_payload(self) -> None:
+        """And its client is not let in."""
+        hub = Hub()
+        hub.rights.forbidden.add("w")
+        assert hub.connect(will=Will("w", b"gone"))[1].reason is ReasonCode.NOT_AUTHORIZED
+        assert hub.denied == [Denied(Identity("gauge"), "w", is_will=True, payload=b"gone")]
 
 
 class TestRestart:

@@ -27,12 +27,13 @@ from coldseal.mqtt.packets import (
     Will,
 )
 from coldseal.mqtt.session import Changes, Identity, RetainedRecord, SessionKey, SessionRecord
+from coldseal.mqtt.subscribing import Denied
 
 GOOD, BAD, BUSY, FORBIDDEN = range(4)
 ANSWERS = {
     GOOD: ReasonCode.SUCCESS,
     BAD: ReasonCode.PAYLOAD_FORMAT_INVALID,
-    BUSY: ReasonCode.QUOTA_EXCEEDED,
+    BUSY: ReasonCode.SERVER_BUSY,
     FORBIDDEN: ReasonCode.NOT_AUTHORIZED,
 }
 KEPT = Properties(session_expiry_interval=600)
@@ -46,6 +47,11 @@ class Rights(msgspec.Struct):
 
     def may_publish(self, topic: str) -> bool:
         """Whether this topic is not forbidden."""
+        return topic not in self.forbidden
+
+    def may_will(self, topic: str, *, retain: bool) -> bool:
+        """Whether this topic is not forbidden, retained or not."""
+        del retain
         return topic not in self.forbidden
 
     def may_subscribe(self, topic_filter: str) -> bool:
@@ -146,6 +152,7 @@ class Hub:
         self.woken = 0
         self.messages: list[Received] = []
         self.faults: list[Fault] = []
+        self.denied: list[Denied] = []
         self.logins: list[Login] = []
         self.is_admitting = True
         self.broker = self._start()
@@ -172,6 +179,8 @@ class Hub:
                     self.messages.append(event)
                 elif isinstance(event, Fault):
                     self.faults.append(event)
+                elif isinstance(event, Denied):
+                    self.denied.append(event)
                 else:
                     self.logins.append(event)
                     if self.is_admitting:

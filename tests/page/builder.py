@@ -77,6 +77,7 @@ class Story:
         notes: the signed checkpoints that it will hold.
         anchors: size and time (s) of each that was cosigned.
         offset_ms: how wrong the gateway's wall clock is.
+        state: how far it says that this clock may be trusted.
         size: what the manifest will say; None for the truth.
         manifest: members of it that replace the true ones.
         table: readings.csv in place of the true one.
@@ -93,6 +94,7 @@ class Story:
         self.witnesses = tuple(Ed25519Signer(generate_interop_key()) for _ in WITNESSES)
         self.chain = Chain(ORIGIN, self.record.kid)
         self.now_ms, self.offset_ms, self.mono_ms, self.boot = START_MS, 0, 5_000, 1
+        self.state = "synchronised"
         self.sealed: list[bytes] = []
         self.entries: list[bytes] = []
         self.notes: list[bytes] = []
@@ -161,7 +163,7 @@ class Story:
             "err": 12,
             "mono": self.mono_ms,
             "off": -3,
-            "s": "synchronised",
+            "s": self.state,
         }
         raw = self.chain.seal(
             kind,

@@ -75,3 +75,24 @@ def down_on_one_boot(story: Story, behind: str = "reading") -> int:
     story.seal(behind, {"last": story.chain.head, "software": "coldseal 0.1.0"})
     story.note()
     return seq
+
+
+def booted_in_1970(story: Story) -> int:
+    """The machine wakes up without its time, seals readings all the same, and is told the time later.
+
+    Gives the first reading; it was sealed 10 s behind the start.
+    """
+    story.pass_time(60)
+    story.restart()
+    story.state, story.offset_ms = "unsynchronised", 5_000 - story.now_ms
+    boot = story.seal("boot", {"last": story.chain.head, "software": "coldseal 0.1.0"})
+    seq = story.read("ramp", "5.00", "clock")
+    story.read("ramp", "5.10", "clock")
+    story.note()
+    step, story.offset_ms = -story.offset_ms, 0
+    said: dict[str, Value] = {"err": 12, "off": -3, "step": step, "auth": "nts", "source": "192.0.2.7"}
+    story.state = "synchronised"
+    story.seal("clock", {**said, "first": boot, "from": "unsynchronised", "to": "synchronised"})
+    story.read("ramp", "5.20")
+    story.note()
+    return seq

@@ -13,7 +13,7 @@ from tests.page.builder import BEFORE, HEARTBEAT_S, ORIGIN, Story, honest, zippe
 from tests.page.cases import CASES, pruned
 from tests.page.chromium import Tab
 from tests.page.containers import CONTAINERS
-from tests.page.false_times import down_on_one_boot
+from tests.page.false_times import booted_in_1970, down_on_one_boot
 from tests.page.inspector import inspect
 
 
@@ -108,6 +108,13 @@ async def test_a_start_on_a_clock_that_stepped_is_no_silence(tab: Tab, verifier:
     """The gateway was down on one boot of its machine: first `clock`, then `boot`."""
     story = honest()
     down_on_one_boot(story, "boot")
+    assert (await inspect(tab, verifier, story.bundle())).verdict == "good"
+
+
+async def test_a_boot_in_1970_is_no_fault(tab: Tab, verifier: Path) -> None:
+    """Its readings come in the order of the log, and a `clock` entry tells when time came."""
+    story = honest()
+    booted_in_1970(story)
     assert (await inspect(tab, verifier, story.bundle())).verdict == "good"
 
 

@@ -10,7 +10,7 @@ from coldseal.evidence.verification import Question, verify_bundle
 from tests.page.builder import honest
 from tests.page.cases import CASES, pruned
 from tests.page.containers import CONTAINERS
-from tests.page.false_times import down_on_one_boot
+from tests.page.false_times import booted_in_1970, down_on_one_boot
 
 
 def test_the_honest_story_is_good(tmp_path: Path) -> None:
@@ -42,10 +42,11 @@ def test_a_damaged_container_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_what_the_page_calls_good_is_good(tmp_path: Path) -> None:
-    """A start on a clock that stepped, and a pruned range with its root and its receipt."""
+    """A start on a clock that stepped, a boot in 1970, and a pruned range with its root and its receipt."""
     path = tmp_path / "good.coldseal"
     story = honest()
     down_on_one_boot(story, "boot")
+    booted_in_1970(story)
     path.write_bytes(story.bundle())
     assert verify_bundle(path, Question(workers=1)).report.is_good
     story = honest()

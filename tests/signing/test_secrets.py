@@ -9,13 +9,8 @@ from pathlib import Path
 import pytest
 
 from coldseal.errors import OperatorError
-from coldseal.signing.secrets import (
-    generate_symmetric_key,
-    read_private_file,
-    read_secret,
-    read_symmetric_key,
-    write_private_file,
-)
+from coldseal.signing.private_files import read_private_file, write_private_file
+from coldseal.signing.secrets import generate_symmetric_key, read_secret, read_symmetric_key
 
 
 def private(path: Path, content: bytes = b"open sesame\n", mode: int = 0o600) -> Path:
@@ -139,3 +134,27 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The cure is the operator's: we make no directories for keys."""
     with pytest.raises(OperatorError, match=r"cannot be written: No such file"):
         write_private_file(tmp_path / "absent" / "key", b"secret")
+
+
+def test_a_credential_of_systemd_is_read_though_its_mode_shows_an_access_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only in the folder that was given to this program, only root's own, only with that mode."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: a credential is root's")
+    given = tmp_path / "given"
+    given.mkdir()
+    path = private(given / "store.key", mode=0o440)
+    with pytest.raises(OperatorError, match="mode 0440"):
+        read_private_file(path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(given))
+    assert read_private_file(path) == b"open sesame\n"
+
+    for mode in (0o444, 0o460):
+        with pytest.raises(OperatorError, match=f"mode 0{mode:o}"):
+            read_private_file(private(path, mode=mode))
+    with pytest.raises(OperatorError, match="mode 0440"):
+        read_private_file(private(tmp_path / "other", mode=0o440))
+    os.chown(private(path, mode=0o440), 65_534, 0)
+    with pytest.raises(OperatorError, match="mode 0440"):
+        read_private_file(path)

@@ -20,6 +20,8 @@ MAX_QUANTITIES: Final = 16
 MAX_DIGITS: Final = 32
 FLAG_IMPLAUSIBLE: Final = "implausible"
 FLAG_SEQUENCE: Final = "sequence"
+FLAG_CLOCK: Final = "clock"
+"""Its time may be off by more than a second: `tq` of its entry says by how much."""
 
 # Units of measure a device may use (UCUM codes, which SenML shares for all but %RH and %EL),
 # each with the bounds outside of which no working sensor reports: beyond them the reading is flagged.

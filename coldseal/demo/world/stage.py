@@ -47,10 +47,15 @@ _MADE: Final = datetime(2026, 1, 1, tzinfo=UTC)
 class SteadySigner(EcdsaSigner):
     """Signs the same bytes the same way (RFC 6979)."""
 
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        """Keep the key."""
+        super().__init__(key)
+        self._steady = key
+
     @override
     def sign(self, data: bytes) -> bytes:
         """Sign bytes."""
-        return low_s(self._key.sign(data, _STEADY))
+        return low_s(self._steady.sign(data, _STEADY))
 
 
 def _steady(number: int) -> SteadySigner:

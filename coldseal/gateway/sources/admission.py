@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
 
-from coldseal.core.topics import is_name
+from coldseal.core.topics import BLOCKED, NOT_REGISTERED, is_name
 from coldseal.errors import InputError, OperatorError, TrustError
 from coldseal.identity.peer import require_role
 from coldseal.mqtt.packets import ReasonCode
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
     from coldseal.core.topics import Policy
     from coldseal.gateway.sources.door import House
+    from coldseal.gateway.sources.guard import Guard
     from coldseal.gateway.sources.link import Link
-    from coldseal.gateway.sources.report import Report
     from coldseal.identity.passwords import Passwords
     from coldseal.mqtt.packets import Connect
 
 _WORKERS: Final = 2
 _MAX_WAITING: Final = 64
+_KEPT_OUT: Final = {BLOCKED: ReasonCode.BANNED, NOT_REGISTERED: ReasonCode.NOT_AUTHORIZED}
 _WRONG: Final = "wrong user name or password"
 _PEM_LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
@@ -83,7 +84,7 @@ class Reception:
         policy: gives each device its rights.
         house: is told who is no longer half-open.
         passwords: names and hashes; None lets nobody in by password.
-        report: is told who came and who was refused.
+        guard: knows who is kept out; its report is told who came and who was refused.
         keep: is given each certificate that is let in, DER, and its fingerprint.
         now: gives the listener's time.
         dispatch: is called after an answer that came later, for what the broker has noticed.
@@ -94,14 +95,14 @@ class Reception:
         policy: Policy,
         house: House,
         passwords: Passwords | None,
-        report: Report,
+        guard: Guard,
         *,
         keep: Callable[[bytes, str], None],
         now: Callable[[], float],
         dispatch: Callable[[], None],
     ) -> None:
         """Start without threads: they come with the first check of a password."""
-        self._policy, self._house, self._report = policy, house, report
+        self._policy, self._house, self._report, self._guard = policy, house, guard.report, guard
         self._keep, self._now, self._dispatch = keep, now, dispatch
         self._passwords = passwords
         self.closed_for = ""
@@ -122,7 +123,7 @@ class Reception:
         try:
             link.holder = read_holder(certificate_der)
         except (InputError, TrustError) as error:
-            self._report.refused(link.address, "identity", str(error), self._now())
+            self._report.stranger(link.address, error, self._now())
             return False
         self._keep(certificate_der, link.holder.fingerprint)
         return True
@@ -160,15 +161,21 @@ class Reception:
     def _admit(self, link: Link, connect: Connect, identity: Identity) -> None:
         """Let a client in, with the rights that its name has."""
         connection = link.connection
+        why, text = self._guard.keeps_out(identity.name)
+        if why:
+            self._guard.turned_away(identity, why)
+            self._refuse(link, _KEPT_OUT[why], text, why)
+            return
         connection.admit(identity, self._policy.rights(identity.name), secrets.token_hex(8), self._now())
         if connection.session_key is not None:
             link.device, link.client_id = connection.session_key
             self._house.admit(link.address)
             self._report.connected(link, connect.version.name)
         elif connection.ended is not None:
-            self._report.refused(link.address, "limit", connection.ended.name, self._now())
+            cause = "rights" if connection.ended is ReasonCode.NOT_AUTHORIZED else "limit"
+            self._report.refused(link.address, cause, connection.ended.name, self._now())
 
-    def _refuse(self, link: Link, reason: ReasonCode, text: str) -> None:
+    def _refuse(self, link: Link, reason: ReasonCode, text: str, cause: str = "identity") -> None:
         """Do not let a client in."""
         link.connection.refuse(reason, text)
-        self._report.refused(link.address, "identity", text, self._now())
+        self._report.refused(link.address, cause, text, self._now())

@@ -97,7 +97,7 @@ class Door:
 
     Args:
         house: counts callers.
-        context: makes it a TLS door; None leaves it plain.
+        context: makes it a TLS door: gives the context of each handshake; None leaves it plain.
         protocol: makes the protocol for a caller's address.
         failed: called with the address and the error when a handshake fails.
     """
@@ -105,7 +105,7 @@ class Door:
     def __init__(
         self,
         house: House,
-        context: ssl.SSLContext | None,
+        context: Callable[[], ssl.SSLContext] | None,
         protocol: Callable[[str], asyncio.BaseProtocol],
         failed: Callable[[str, Exception], None],
     ) -> None:
@@ -181,7 +181,7 @@ class Door:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: self._protocol(address),
                 caller,
-                ssl=self._context,
+                ssl=self._context() if self._context is not None else None,
                 ssl_handshake_timeout=limits.connect_timeout_s if is_tls else None,
                 ssl_shutdown_timeout=_SHUTDOWN_S if is_tls else None,
             )

@@ -16,24 +16,27 @@ import msgspec
 
 from coldseal.errors import OperatorError
 from coldseal.gateway.message import Outcome
-from coldseal.gateway.sources.admission import Reception, read_revoked
+from coldseal.gateway.sources.admission import Reception
 from coldseal.gateway.sources.door import Door, DoorLimits, House
+from coldseal.gateway.sources.guard import Guard
 from coldseal.gateway.sources.handover import Handover
 from coldseal.gateway.sources.link import Link
 from coldseal.gateway.sources.report import Report
+from coldseal.gateway.sources.shown import Shown
 from coldseal.gateway.sources.writing import SessionWriter
-from coldseal.identity import contexts
 from coldseal.identity.passwords import open_passwords
 from coldseal.mqtt.broker import Broker
 from coldseal.mqtt.connection import Fault, Login
 from coldseal.mqtt.inbound import Received
 from coldseal.mqtt.limits import Limits
 from coldseal.mqtt.packets import NO_PROPERTIES, Properties, Publish, ReasonCode
+from coldseal.mqtt.subscribing import Denied
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+    from coldseal.core.conduct import Conduct
     from coldseal.core.topics import Policy
     from coldseal.gateway.clock import Clock, Stamp
     from coldseal.gateway.sources.handover import Intake
@@ -48,7 +51,8 @@ ANSWERS: Final[dict[int, ReasonCode]] = {
     Outcome.DUPLICATE: ReasonCode.SUCCESS,
     Outcome.REJECTED: ReasonCode.PAYLOAD_FORMAT_INVALID,
     Outcome.REFUSED: ReasonCode.NOT_AUTHORIZED,
-    Outcome.BUSY: ReasonCode.QUOTA_EXCEEDED,
+    Outcome.BUSY: ReasonCode.SERVER_BUSY,
+    Outcome.LIMITED: ReasonCode.QUOTA_EXCEEDED,
 }
 """How each outcome is said in MQTT 5; 3.1.1 has one acknowledgement for all. BUSY is answered in neither."""
 
@@ -69,6 +73,7 @@ class MqttListener:
         store: keeps sessions over a restart; None keeps them in memory only.
         keep: is given each certificate that is let in, DER, and its fingerprint.
         doors: bounds of the sockets, where they should differ from what the configuration gives.
+        conduct: says who is cut off and kept out; None: nobody is.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class MqttListener:
         store: SessionStore | None = None,
         keep: Callable[[bytes, str], None] = lambda _der, _fingerprint: None,
         doors: DoorLimits | None = None,
+        conduct: Conduct | None = None,
     ) -> None:
         """Take the parts; ``start`` opens the doors."""
         self._config, self._intake, self._clock = config, intake, clock
@@ -89,15 +95,16 @@ class MqttListener:
         self._house = House(
             doors or msgspec.convert(config, DoorLimits, from_attributes=True), self._report.turned_away
         )
+        self._links: dict[Connection, Link] = {}
+        self.guard = Guard(policy, intake, conduct, self._report, clock=clock, links=self._links)
         passwords = open_passwords(config.passwords) if config.passwords is not None else None
         self._reception = Reception(
-            policy, self._house, passwords, self._report, keep=keep, now=self.now, dispatch=self.dispatch
+            policy, self._house, passwords, self.guard, keep=keep, now=self.now, dispatch=self.dispatch
         )
-        self._context: ssl.SSLContext | None = None
+        self._shown: Shown | None = None
         self._doors: dict[str, Door] = {}
-        self._links: dict[Connection, Link] = {}
         self._held: set[Connection] = set()
-        self._hand_over = Handover(policy, intake).hand_over
+        self._hand_over = Handover(policy, intake, self.guard, 2 * config.receive_maximum).hand_over
         self._is_stopping = False
         self._ticking: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -125,6 +132,11 @@ class MqttListener:
     def plain_port(self) -> int:
         """The plain door's port."""
         return self._doors["plain"].port
+
+    @property
+    def ended(self) -> int:
+        """Connections of devices that have ended since the start."""
+        return self._report.ended
 
     def now(self) -> float:
         """Seconds since 1970, as at the start, going on with the clock that never steps."""
@@ -160,18 +172,12 @@ class MqttListener:
         """Open what the configuration names."""
         config = self._config
         if config.listen is not None and config.certificate is not None and config.key is not None:
-            self._context = contexts.server_context(
-                config.certificate,
-                config.key,
-                config.client_ca,
-                require=config.passwords is None,
-                crl=config.crl,
-            )
-            self._open("tls", config.listen, self._context)
+            self._shown = Shown(config, config.certificate, config.key, now_s=self.now)
+            self._open("tls", config.listen, self._shown.context)
         if config.plain_listen is not None:
             self._open("plain", config.plain_listen, None)
 
-    def _open(self, name: str, address: Address, context: ssl.SSLContext | None) -> None:
+    def _open(self, name: str, address: Address, context: Callable[[], ssl.SSLContext] | None) -> None:
         """Open one door."""
         door = Door(self._house, context, self._greet, self._greeting_failed)
         try:
@@ -225,22 +231,24 @@ class MqttListener:
         return sum(dialogue.inbound.load for dialogue in dialogues if dialogue is not None)
 
     def reload(self) -> None:
-        """Use renewed certificate, revocation list and passwords; revoked devices are sent away at once.
+        """Use renewed certificate, client CAs, revocation list and passwords; revoked devices are sent away.
 
         Raises:
             OperatorError: a file cannot be used; what was in force stays.
         """
-        config = self._config
-        if self._context is not None and config.certificate is not None and config.key is not None:
-            contexts.reload(self._context, config.certificate, config.key, crl=config.crl)
-        if config.passwords is not None:
-            self._reception.replace(open_passwords(config.passwords))
-        if config.crl is not None:
-            revoked = read_revoked(config.crl)
-            for link in tuple(self._links.values()):
-                if link.holder is not None and link.holder.issued in revoked:
-                    link.end(ReasonCode.NOT_AUTHORIZED, "the certificate is revoked")
-            self.dispatch()
+        if self._shown is not None:
+            self._shown.reload()
+        if self._config.passwords is not None:
+            self._reception.replace(open_passwords(self._config.passwords))
+        self._end_revoked()
+        self.dispatch()
+
+    def _end_revoked(self) -> None:
+        """Send away whose certificate is on the list."""
+        shown = self._shown
+        for link in tuple(self._links.values()):
+            if shown is not None and link.holder is not None and shown.is_revoked(link.holder.issued):
+                link.end(ReasonCode.NOT_AUTHORIZED, "the certificate is revoked")
 
     # Links
 
@@ -288,6 +296,8 @@ class MqttListener:
                     self._reception.log_in(self._links[event.connection], event.connect)
                 elif isinstance(event, Fault):
                     self._fault(event)
+                elif isinstance(event, Denied):
+                    self.guard.denied(event, stamp)
 
     def _try_again(self, link: Link, now: float, stamp: Stamp) -> None:
         """Hand over what found no room; who can be told why it waits, is told so after a while."""
@@ -310,8 +320,7 @@ class MqttListener:
 
     def _greeting_failed(self, address: str, error: Exception) -> None:
         """A TLS handshake failed or took too long."""
-        cause = "timeout" if "taking longer" in str(error) else "identity"
-        self._report.refused(address, cause, str(error), self.now())
+        self._report.stranger(address, error, self.now())
 
     # Output
 
@@ -367,6 +376,8 @@ class MqttListener:
     def tick(self) -> None:
         """See to everything that time brings: time-outs, wills, retries, metrics."""
         now = self.now()
+        if self._shown is not None and self._shown.refresh():
+            self._end_revoked()
         self.broker.tick(now)
         today = datetime.fromtimestamp(now, UTC)
         for link in tuple(self._links.values()):
@@ -380,6 +391,7 @@ class MqttListener:
             door.resume()
         if self._house.count < self._house.limits.max_connections and not self._house.is_closed:
             self._report.has_room("max_connections")
+        self.guard.tick()
         self.show()
         self.dispatch()
         self._flush()

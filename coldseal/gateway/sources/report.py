@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from coldseal.identity.handshakes import Reason, detail_of, reason_of
 from coldseal.mqtt.broker import Counts
 from coldseal.mqtt.packets import ReasonCode
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coldseal.gateway.sources.link import Link
     from coldseal.observe.metrics import GatewayMetrics
 
+TOPIC_SHOWN: Final = 256
 _CUTS: Final = frozenset(("slow", "timeout"))
 _QUIET_S: Final = 60.0
 _REMEMBERED: Final = 1_024
@@ -58,6 +62,8 @@ class Report:
         self._is_at_limit = False
         self._is_failing = False
         self._shown = Counts()
+        self.ended = 0
+        """Connections of devices that have ended since the start."""
 
     def connected(self, link: Link, version: str) -> None:
         """A device was admitted."""
@@ -75,15 +81,42 @@ class Report:
         if cause in _CUTS:
             self._metrics.connections_refused.labels(cause).inc()
         if link.device:
+            self.ended += 1
             event = events.CONNECTION_CUT if cause else events.DEVICE_LEFT
             said = link.cut or reason.name.lower().replace("_", "-")
             self._log.emit(event, device=link.device, client=link.client_id, reason=said)
 
     def refused(self, address: str, cause: str, reason: str, now: float) -> None:
-        """A caller was turned away; the cause is one of the metric's (identity, limit, timeout, protocol)."""
+        """A caller was turned away; the cause is one of the metric's."""
         self._metrics.connections_refused.labels(cause).inc()
         if self._seldom(f"{address} {cause}", now):
             self._log.emit(events.DEVICE_REFUSED, address=address, reason=reason)
+
+    def stranger(self, address: str, error: Exception, now: float) -> None:
+        """A caller was turned away at the handshake, or by its certificate directly behind it."""
+        reason = reason_of(error)
+        self._metrics.connections_refused.labels("timeout" if reason is Reason.TIMEOUT else "identity").inc()
+        self._metrics.handshakes_refused.labels(reason).inc()
+        if self._seldom(f"{address} tls {reason}", now):
+            self._log.emit(
+                events.HANDSHAKE_REFUSED,
+                listener="mqtt",
+                address=address,
+                reason=str(reason),
+                detail=detail_of(error),
+            )
+
+    def blocked(self, device: str, topic: str, reason: str, seconds: float) -> None:
+        """A device was cut off, and is kept out for a while."""
+        self._metrics.device_blocks.labels(reason).inc()
+        shown = topic[:TOPIC_SHOWN]
+        self._log.emit(events.DEVICE_BLOCKED, device=device, topic=shown, reason=reason, seconds=seconds)
+
+    def unblocked(self, devices: Sequence[str], still: int) -> None:
+        """The time of some devices is over; some are still kept out."""
+        self._metrics.devices_blocked.set(still)
+        for device in devices:
+            self._log.emit(events.DEVICE_UNBLOCKED, device=device, by="time")
 
     def turned_away(self, bound: str) -> None:
         """A bound of the house is reached; said once until there is room again."""

@@ -62,6 +62,8 @@ class ClockWatch:
         self._base_ms = 0
         self._state = b""
         self._is_stirred = True
+        self._about: Mapping[str, canonical.Value] = {}
+        self._first = 0
 
     def put_back(self, last: Moment | None) -> None:
         """Begin again where the log ends: what was handed over since is void."""
@@ -81,19 +83,24 @@ class ClockWatch:
         self.sealed = self.sealed._replace(base_ms=self._base_ms)
         return True
 
-    def explain(self, drafts: Sequence[Draft], now: Draft | None) -> tuple[list[Draft], tuple[int, ...]]:
+    def explain(
+        self, drafts: Sequence[Draft], now: Draft | None, *, about: Mapping[str, canonical.Value], first: int
+    ) -> tuple[list[Draft], tuple[int, ...]]:
         """Put a `clock` draft before each draft whose time does not fit behind the one before it.
 
         Args:
             drafts: in order.
             now: stamped at this moment, where no draft with an earlier stamp can follow, or where one with
                 this stamp will: if it does not fit behind the drafts, they end with a `clock` draft.
+            about: who time comes from, for the `clock` drafts.
+            first: seq of the first entry of this boot, for one by which time becomes synchronised.
 
         Returns:
             All drafts, and the places of those that were put in.
         """
         found: list[Draft] = []
         places: list[int] = []
+        self._about, self._first = about, first
         for draft in drafts:
             self._pass(draft, found, places)
             found.append(draft)
@@ -113,6 +120,9 @@ class ClockWatch:
         before, self.sealed = self.sealed, moment_of(draft.t, tq)
         data = None if before is None else _change(before, self.sealed, tq)
         if data is not None:
+            data |= self._about
+            if data["to"] == "synchronised" != data["from"]:
+                data["first"] = self._first
             places.append(len(found))
             found.append(Draft("clock", draft.t, draft.tq, b"{}", canonical.encode(data)))
 

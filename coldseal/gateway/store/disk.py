@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from coldseal.signing.secrets import sync_directory
+from coldseal.signing.private_files import sync_directory
 
 if TYPE_CHECKING:
     from pathlib import Path

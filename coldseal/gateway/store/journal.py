@@ -18,6 +18,8 @@ from coldseal.gateway.clock import render_time
 from coldseal.gateway.store.clockwatch import ClockWatch, moment_of
 from coldseal.gateway.store.drafts import Draft
 from coldseal.gateway.store.log import Group
+from coldseal.gateway.store.lost import LostError
+from coldseal.gateway.store.pruned import PrunedError
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Callable, Mapping, Sequence
 
+    from coldseal.core.log.record import Chain
     from coldseal.gateway.clock import Clock, Stamp
     from coldseal.gateway.store.clockwatch import Moment
     from coldseal.gateway.store.log import Log as EntryLog
@@ -45,6 +48,7 @@ class Handed(msgspec.Struct, frozen=True):
         attempt: which run of the chain it belongs to: a failed commit begins a new one.
         is_own: it may use the reserved space.
         has_checkpoint: a checkpoint is made over it.
+        is_bare: it changes the keys, and is nothing without its checkpoint.
         snapshot: the projection of all entries up to it, where it is written down.
         ends: why the segment ends with it, ``entries`` or ``day``; empty if it goes on.
         t_ms: when it was handed over, UTC milliseconds.
@@ -57,6 +61,7 @@ class Handed(msgspec.Struct, frozen=True):
     attempt: int
     is_own: bool
     has_checkpoint: bool = False
+    is_bare: bool = False
     snapshot: bytes | None = None
     ends: str = ""
     t_ms: int = 0
@@ -80,7 +85,11 @@ class Journal:
         clock: gives the moment.
         checkpoint_entries: entries after which a checkpoint is due.
         checkpoint_seconds: seconds after which one is due, if anything is new.
+        pause_s: least seconds between two by a chip or token that are due for their entries.
         snapshot_entries: entries after which the projection is written down.
+
+    Attributes:
+        key_fault: why the checkpoint key cannot sign now; until it can, entries go on without checkpoints.
     """
 
     def __init__(  # the settings of one deep part
@@ -91,19 +100,23 @@ class Journal:
         *,
         checkpoint_entries: int,
         checkpoint_seconds: float,
+        pause_s: float = 0,
         snapshot_entries: int = 16_384,
     ) -> None:
         """Take the parts; nothing is written yet."""
         self._log, self._sealer, self._clock = log, sealer, clock
         self._entries, self._interval_ms = checkpoint_entries, checkpoint_seconds * 1000
-        self._snapshot_entries = snapshot_entries
+        self._snapshot_entries, self._pause_ms = snapshot_entries, pause_s * 1000
+        self.key_fault = ""
         self._attempt = 0
         self._snapshot_size = log.size
         self._fixed_at_ms = clock.now().mono_ms
         self._stamp: Stamp | None = None
         self._moment = "", b""
+        self._doubts: tuple[str, ...] = ()
         self._durable = _last_moment(log)
         self._watch = ClockWatch(self._durable)
+        self._boot_first = _first_of_boot(log, clock.status().boot, self._durable)
         self._size = self._fixed = self._first = self._day = 0
         self._begin_attempt()
 
@@ -119,11 +132,22 @@ class Journal:
     def draft(self, kind: str, data: bytes, stamp: Stamp, src: bytes = b"{}") -> Draft:
         """Stamp what an entry will say; messages that came in one read share their stamp."""
         if stamp is not self._stamp:
-            self._stamp = stamp
-            self._moment = render_time(stamp.t_ms), self._clock.tq_bytes(stamp)
-            self._watch.look(stamp, self._moment[1])
+            self._turn(stamp)
         t, tq = self._moment
         return Draft(kind, t, tq, src, data)
+
+    def doubts(self, stamp: Stamp) -> tuple[str, ...]:
+        """Give the flags for a reading with this stamp: that its time may be off, as its ``tq`` will say."""
+        if stamp is not self._stamp:
+            self._turn(stamp)
+        return self._doubts
+
+    def _turn(self, stamp: Stamp) -> None:
+        """Take a new stamp, and what the clock says of it."""
+        self._stamp = stamp
+        self._moment = render_time(stamp.t_ms), self._clock.tq_bytes(stamp)
+        self._doubts = self._clock.doubts
+        self._watch.look(stamp, self._moment[1])
 
     def hand_over(
         self,
@@ -145,7 +169,7 @@ class Journal:
         """
         now = self._clock.now()
         added: tuple[int, ...] = ()
-        ends = "" if is_bare else self._ending(self._size + len(drafts), now)
+        ends = "" if is_bare or self.key_fault else self._ending(self._size + len(drafts), now)
         if not is_bare:
             drafts, added = self._explained(drafts, now, is_last=bool(ends))
         size = self._size + len(drafts)
@@ -154,6 +178,7 @@ class Journal:
             drafts = [*drafts, self.draft("segment", canonical.encode(data), now)]
             size += 1
         has_checkpoint = size > self._fixed and (is_fixed or bool(ends) or self._is_due(size, now))
+        has_checkpoint = has_checkpoint and (is_bare or not self.key_fault)
         if not drafts and not has_checkpoint:
             return Handed(None, self._attempt, is_own)
         entries = self._sealer.seal(drafts)
@@ -165,9 +190,10 @@ class Journal:
             self._snapshot_size, taken = size, snapshot()
         if ends:
             self._first, self._day = size, now.t_ms // DAY_MS
+        settings = tuple(place for place, draft in enumerate(drafts) if draft.kind in SETTINGS)
         return Handed(
-            entries, self._attempt, is_own, has_checkpoint, taken, ends, now.t_ms, self._watch.sealed, added,
-            tuple(place for place, draft in enumerate(drafts) if draft.kind in SETTINGS),
+            entries, self._attempt, is_own, has_checkpoint, is_bare, taken, ends, now.t_ms,
+            self._watch.sealed, added, settings,
         )  # fmt: skip
 
     async def commit(self, handed: Handed) -> None:
@@ -187,7 +213,10 @@ class Journal:
             self._begin_attempt()
             raise
         self._durable = handed.moment
-        if handed.ends:
+        if self.key_fault:  # nothing was fixed, and no segment ended, since then
+            self._fixed = self._log.checkpoint_size
+            self._first, self._day = self._log.segment_first, self._log.segment_day
+        elif handed.ends:
             await self._roll(handed)
 
     async def _commit(self, handed: Handed, sealed: Entries | None) -> None:
@@ -196,12 +225,33 @@ class Journal:
             raise UnavailableError("the log", "the chain was begun anew meanwhile")
         entries, chain = sealed
         chain.kid = self._sealer.kid
-        note = self._sealer.checkpoint(chain) if handed.has_checkpoint else None
+        note = await self._fix(chain, handed) if handed.has_checkpoint else None
         settings = [entries[place] for place in handed.settings]
         group = Group(
             entries=entries, chain=chain, checkpoint=note, snapshot=handed.snapshot, settings=settings
         )
         await self._log.commit(group, is_own=handed.is_own)
+
+    async def _fix(self, chain: Chain, handed: Handed) -> bytes | None:
+        """Sign the chain as it stands; None where the key's holder is away: entries are signed without it."""
+        if self.key_fault and not handed.is_bare:
+            return None
+        try:
+            return await self._sealer.fix(chain)
+        except UnavailableError as error:
+            if handed.is_bare or not self._sealer.is_each_signed:
+                raise
+            self.key_fault = str(error)
+            return None
+
+    async def probe(self) -> None:
+        """Try whether the checkpoint key signs again; from then on checkpoints are made as before.
+
+        Raises:
+            UnavailableError: chip or token is still away.
+        """
+        await self._sealer.fix(self._log.chain.copy())
+        self.key_fault = ""
 
     async def append(self, drafts: Sequence[Draft], snapshot: Callable[[], bytes]) -> list[bytes]:
         """Seal and commit entries of the log's own, with a checkpoint over them; gives the entries."""
@@ -232,6 +282,7 @@ class Journal:
         except BaseException:
             self._sealer.change(before)
             raise
+        self.key_fault = ""
 
     def renew(self) -> None:
         """Say that the key files are those in use: from now on whoever seals beside may open them."""
@@ -257,7 +308,7 @@ class Journal:
         if drafts and self._watch.lets_pass(now):
             return drafts, ()
         probe = self.draft("clock", b"{}", now) if is_last or not drafts else None
-        return self._watch.explain(drafts, probe)
+        return self._watch.explain(drafts, probe, about=self._clock.provenance, first=self._boot_first)
 
     def _begin_attempt(self) -> None:
         """Put the tip back to where the disk is."""
@@ -271,9 +322,13 @@ class Journal:
         """Tell whether a checkpoint is due; entries without signatures need one in each group."""
         return (
             not self._sealer.is_each_signed
-            or size - self._fixed >= self._entries
+            or (size - self._fixed >= self._entries and self._has_paused(now))
             or now.mono_ms - self._fixed_at_ms >= self._interval_ms
         )
+
+    def _has_paused(self, now: Stamp) -> bool:
+        """Tell whether a chip or token may be asked again: it signs a few times a second."""
+        return not self._sealer.is_held or now.mono_ms - self._fixed_at_ms >= self._pause_ms
 
     def _ending(self, size: int, now: Stamp) -> str:
         """Say why the segment ends here, or nothing: it is long enough, or a new day has begun."""
@@ -281,6 +336,29 @@ class Journal:
         if count >= self._log.segment_entries:
             return "entries"
         return "day" if count and now.t_ms // DAY_MS != self._day else ""
+
+
+def _first_of_boot(log: EntryLog, boot: str, last: Moment | None) -> int:
+    """Find the first entry of this boot that is still here: those of one boot stand together in a log."""
+    if last is None or last.boot != boot:
+        return log.size
+    first, known = 0, log.size - 1
+    while first < known:
+        middle = (first + known) // 2
+        if _boot_of(log, middle) == boot:
+            known = middle
+        else:
+            first = middle + 1
+    return known
+
+
+def _boot_of(log: EntryLog, seq: int) -> str:
+    """Name the boot of an entry; nothing, where it was pruned or lost."""
+    try:
+        (raw,) = log.reader.read(seq, max_entries=1)
+    except (LostError, PrunedError):
+        return ""
+    return str(parse_entry(raw).tq["boot"])
 
 
 def _last_moment(log: EntryLog) -> Moment | None:

@@ -15,8 +15,9 @@ import msgspec
 
 from coldseal.core.log.checkpoint import Checkpoint, checkpoint_note
 from coldseal.core.log.record import Chain
-from coldseal.errors import InputError
+from coldseal.errors import InputError, UnavailableError
 from coldseal.gateway.store.drafts import Answer, Task, seal_drafts
+from coldseal.gateway.store.patience import beside_the_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,6 +107,11 @@ class Sealer:
             found.set_result(None)
         self._waiting.clear()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a chip or token signs checkpoints."""
+        return self._keys.checkpoint.is_held
+
     def change(self, keys: Keys) -> Keys:
         """Use other keys from the next group on; none may be under way.
 
@@ -154,7 +160,7 @@ class Sealer:
         tip = self._tip.copy()
         try:
             entries = seal_drafts(tip, drafts, self._keys.record.sign, is_each_signed=self.is_each_signed)
-        except InputError as error:
+        except (InputError, UnavailableError) as error:  # or a chip that holds the record key is away
             found.set_exception(error)
         else:
             self._tip = tip
@@ -175,18 +181,31 @@ class Sealer:
         while self._waiting:
             self._seal(*self._waiting.popleft())
 
+    async def fix(self, chain: Chain) -> bytes:
+        """Sign the chain as `checkpoint` does; a chip or token signs beside the loop, which goes on.
+
+        Raises:
+            UnavailableError: chip or token is away, or takes too long.
+        """
+        if not self._keys.checkpoint.is_held:
+            return self.checkpoint(chain)
+        found = Checkpoint(chain.log, chain.size, chain.tree.root())
+        return await beside_the_loop(lambda: self._note(found))
+
     def checkpoint(self, chain: Chain) -> bytes:
         """Sign the chain as it stands, as a C2SP signed note.
 
         Signed by both checkpoint keys and, where entries carry no signature, by the record key too.
         """
-        keys = self._keys
-        found = Checkpoint(chain.log, chain.size, chain.tree.root())
-        text = found.text()
+        return self._note(Checkpoint(chain.log, chain.size, chain.tree.root()))
+
+    def _note(self, found: Checkpoint) -> bytes:
+        """Sign a checkpoint."""
+        keys, text, name = self._keys, found.text(), found.origin
         lines: list[NoteSignature] = [
-            keys.checkpoint.note_signature(chain.log, text),
-            keys.interop.note_signature(chain.log, text),
+            keys.checkpoint.note_signature(name, text),
+            keys.interop.note_signature(name, text),
         ]
         if not self.is_each_signed:
-            lines.append(keys.record.note_signature(chain.log, text))
+            lines.append(keys.record.note_signature(name, text))
         return checkpoint_note(found, lines)

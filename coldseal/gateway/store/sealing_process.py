@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from coldseal.core.log.record import Chain
-from coldseal.errors import OperatorError
+from coldseal.errors import OperatorError, UnavailableError
+from coldseal.gateway.allocation import keep_little
 from coldseal.gateway.store.drafts import Answer, Task, seal_drafts
 from coldseal.observe import events
 from coldseal.observe.logs import Log, configure
@@ -65,13 +66,14 @@ def main(arguments: Sequence[str]) -> int:
     Ends with 2 if the key cannot be used.
     """
     configure()
+    keep_little()
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a terminal's ^C reaches all; the intake decides when to stop
     uri, base, *mode = arguments
     try:
         signer = open_ecdsa(uri, base=Path(base))
-    except OperatorError as error:
+    except (OperatorError, UnavailableError) as error:
         _log.emit(events.SEALING_FAILED, error=str(error))
         return USAGE
     with suppress(BrokenPipeError):

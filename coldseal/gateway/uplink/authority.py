@@ -6,6 +6,7 @@ that is `timestamps`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import aiohttp
@@ -13,6 +14,8 @@ import aiohttp
 from coldseal.core.log.delivery.wire import Kind, Unavailable
 from coldseal.core.log.timestamp import MAX_RESPONSE, REQUEST_TYPE, RESPONSE_TYPE
 from coldseal.errors import InputError
+from coldseal.gateway.egress import Guard
+from coldseal.gateway.uplink.guarded import authority_context
 from coldseal.gateway.uplink.http import Way, read_answer
 
 _OK: Final = 200
@@ -22,22 +25,30 @@ _BUSY: Final = frozenset((408, 425, 429, 500, 502, 503, 504))
 class AuthorityChannel(Way):
     """The way to one authority; used as ``async with AuthorityChannel(...)``."""
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float, ca: Path | None = None, guard: Guard | None = None
+    ) -> None:
         """Prepare it.
 
         Args:
             url: the authority, as ``http`` or ``https``.
             timeout_s: time for one request and its answer.
+            ca: CA certificates of its address, PEM; None for those of the system.
+            guard: the list of ways out.
+
+        Raises:
+            OSError: the CA certificates cannot be read.
         """
         self._url = url
-        super().__init__(timeout_s=timeout_s)
+        context = authority_context(ca) if url.startswith("https:") else None
+        super().__init__(url, timeout_s=timeout_s, context=context, guard=guard)
 
     async def post(self, request: bytes) -> bytes | Unavailable:
         """Post a request; `Unavailable` for everything that is no timestamp response."""
         headers = {"Content-Type": REQUEST_TYPE, "Accept": RESPONSE_TYPE}
         try:
             async with self._session.post(
-                self._url, data=request, headers=headers, allow_redirects=False
+                self._url, data=request, headers=headers, allow_redirects=False, ssl=self.tls()
             ) as response:
                 if response.status != _OK:
                     kind = Kind.BUSY if response.status in _BUSY else Kind.REFUSED

@@ -7,10 +7,12 @@ its standard input closes. A wrong configuration is reported each time, and trie
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from typing import TYPE_CHECKING, Final
 
+from coldseal.gateway.egress import IGNORED
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
@@ -38,6 +40,7 @@ class Companion:
     def __init__(self, arguments: Sequence[str]) -> None:
         """Take the arguments; nothing runs yet."""
         self._command = (sys.executable, "-m", "coldseal.gateway.uplink.process", *arguments)
+        self._environment = {name: value for name, value in os.environ.items() if name not in IGNORED}
         self._process: Process | None = None
         self._told = 0
         self._allowed = asyncio.Event()
@@ -49,7 +52,9 @@ class Companion:
         while True:
             await self._allowed.wait()
             began = loop.time()
-            self._process = process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE)
+            self._process = process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=PIPE, env=self._environment
+            )
             try:
                 code = await process.wait()
             except asyncio.CancelledError:
@@ -70,6 +75,14 @@ class Companion:
         self._allowed.clear()
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
+
+    def renew(self) -> bool:
+        """Have every certificate renewed at once; says whether there is a process that hears it."""
+        process = self._process
+        if process is None or process.returncode is not None or process.stdin is None:
+            return False
+        process.stdin.write(b"renew\n")
+        return True
 
     def tell(self, size: int) -> None:
         """Say that the log has grown to ``size``; nothing is said twice."""

@@ -11,9 +11,9 @@ import asyncio
 import ssl
 from contextlib import closing
 from http import HTTPStatus
-from http.client import HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import (
@@ -26,10 +26,13 @@ from coldseal.core.log.checkpoint import (
 from coldseal.core.log.delivery.wire import MAX_ANSWER, Answer, Receipt, Refused, Unavailable
 from coldseal.core.log.keys import KeyChangeError, history_of
 from coldseal.errors import InputError, OperatorError, TrustError, UnavailableError
+from coldseal.gateway.egress import Guard, RefusedError
+from coldseal.gateway.endpoints import endpoint_of
 from coldseal.gateway.refusal import Refusal, RolledBackError, write_refusal
 from coldseal.gateway.store.lost import LostError
 from coldseal.gateway.store.reader import LogReader
-from coldseal.identity.peer import RoleError, require_role
+from coldseal.gateway.uplink.guarded import connect
+from coldseal.gateway.uplink.names import guard_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +45,6 @@ SERVICE: Final = "service"
 RECEIPTS: Final = "receipts"
 
 _WHAT: Final = "the service"
-_HTTPS: Final = 443
 
 
 class Contact:
@@ -123,7 +125,9 @@ def open_key(where: str, text: str) -> VerifierKey:
     return key
 
 
-def ask_note(url: str, origin: str, context: ssl.SSLContext, *, timeout_s: float) -> bytes | None:
+def ask_note(
+    url: str, origin: str, context: ssl.SSLContext, *, timeout_s: float, guard: Guard | None = None
+) -> bytes | None:
     """Ask the service for its newest receipt of a log; blocks.
 
     Args:
@@ -131,6 +135,7 @@ def ask_note(url: str, origin: str, context: ssl.SSLContext, *, timeout_s: float
         origin: the log.
         context: shows our certificate and trusts only the service's CA.
         timeout_s: bound of each wait.
+        guard: the list of ways out; None allows the service and nothing else.
 
     Returns:
         The note, unverified; None if it gave no receipt yet.
@@ -138,15 +143,13 @@ def ask_note(url: str, origin: str, context: ssl.SSLContext, *, timeout_s: float
     Raises:
         UnavailableError: it is away, is no service, or its answer makes no sense.
     """
-    parts = urlsplit(url)
-    connection = HTTPSConnection(
-        parts.hostname or "", parts.port or _HTTPS, timeout=timeout_s, context=context
-    )
     try:
+        endpoint = endpoint_of(url)
+        connection = HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
         with closing(connection):
-            connection.connect()
-            certificate = connection.sock.getpeercert(binary_form=True)
-            require_role(certificate, SERVICE)
+            connection.sock = connect(
+                guard or guard_for(url), endpoint, context, SERVICE, timeout_s=timeout_s
+            )
             connection.request("GET", f"/v1/log?origin={quote(origin, safe='')}")
             with connection.getresponse() as response:
                 body = response.read(MAX_ANSWER)
@@ -155,7 +158,7 @@ def ask_note(url: str, origin: str, context: ssl.SSLContext, *, timeout_s: float
         note = canonical.parse(body, where="answer").get("checkpoint")
     except TimeoutError as fault:
         raise UnavailableError(_WHAT, "no answer in time") from fault
-    except (OSError, HTTPException, InputError, RoleError) as fault:
+    except (OSError, HTTPException, InputError, RefusedError) as fault:
         raise UnavailableError(_WHAT, str(fault) or type(fault).__name__) from fault
     return note.encode() if isinstance(note, str) else None
 

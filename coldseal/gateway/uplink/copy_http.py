@@ -17,8 +17,8 @@ from coldseal.core.log.checkpoint import MAX_NOTE
 from coldseal.core.log.record import MAX_ENTRY
 from coldseal.core.log.tiles import WIDTH
 from coldseal.errors import InputError, UnavailableError
+from coldseal.gateway.egress import Guard
 from coldseal.gateway.uplink.http import Way, read_answer
-from coldseal.gateway.uplink.https import ServiceTls
 
 MAX_FILE: Final = max(MAX_NOTE, WIDTH * (MAX_ENTRY + 2))
 """Bytes of the longest file: a bundle of the longest entries."""
@@ -34,7 +34,14 @@ class CopyChannel(Way):
     """The way to the copy of one log; used as ``async with CopyChannel(...)``."""
 
     def __init__(
-        self, url: str, origin: str, context: ssl.SSLContext, *, timeout_s: float, is_packed: bool = False
+        self,
+        url: str,
+        origin: str,
+        context: ssl.SSLContext,
+        *,
+        timeout_s: float,
+        is_packed: bool = False,
+        guard: Guard | None = None,
     ) -> None:
         """Prepare it.
 
@@ -44,11 +51,13 @@ class CopyChannel(Way):
             context: shows our certificate and trusts only the service's CA.
             timeout_s: time for one file.
             is_packed: ask for bundles in gzip: for a slow line.
+            guard: the list of ways out.
         """
-        context.sslobject_class = ServiceTls
         self._url = f"{url.rstrip('/')}/logs/{origin}/"
         self._headers = {"Accept-Encoding": "gzip" if is_packed else "identity"}
-        super().__init__(timeout_s=timeout_s, context=context, connections=CONNECTIONS)
+        super().__init__(
+            url, timeout_s=timeout_s, context=context, connections=CONNECTIONS, role="service", guard=guard
+        )
 
     async def get(self, path: str) -> bytes | None:
         """Give a file; None if the service has no such file.

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
 import aiohttp
-from typing_extensions import override
 
 from coldseal.core.log.delivery.notices import NOTICE_TYPE, Told, parse_told
 from coldseal.core.log.delivery.wire import (
@@ -25,31 +24,14 @@ from coldseal.core.log.delivery.wire import (
     parse_answer,
 )
 from coldseal.errors import InputError
+from coldseal.gateway.egress import Guard
 from coldseal.gateway.uplink.http import Context, Way, read_answer
-from coldseal.identity.peer import RoleError, require_role
 
 PATH: Final = "/v1/entries"
 NOTICE_PATH: Final = "/v1/notices"
 CONNECTIONS: Final = 2
 """One for the batch under way, one for the batch that follows it."""
 PART_BYTES: Final = 256 * 1024
-
-
-class ServiceTls(ssl.SSLObject):
-    """A TLS session whose handshake succeeds only with a service, not just with any member of the CA."""
-
-    @override
-    def do_handshake(self) -> None:
-        """Shake hands, then look who it is; TLS 1.3 sends no request before this has returned.
-
-        Raises:
-            ssl.SSLCertVerificationError: the peer is a gateway, a device or something else.
-        """
-        super().do_handshake()
-        try:
-            require_role(self.getpeercert(binary_form=True), "service")
-        except (RoleError, InputError) as fault:
-            raise ssl.SSLCertVerificationError(str(fault)) from fault
 
 
 class Reply(NamedTuple):
@@ -64,7 +46,13 @@ class ServiceWay(Way):
     """A way to one service; used as ``async with``."""
 
     def __init__(
-        self, url: str, context: Context | ssl.SSLContext, *, timeout_s: float, connections: int = 1
+        self,
+        url: str,
+        context: Context | ssl.SSLContext,
+        *,
+        timeout_s: float,
+        connections: int = 1,
+        guard: Guard | None = None,
     ) -> None:
         """Prepare it.
 
@@ -73,17 +61,12 @@ class ServiceWay(Way):
             context: shows our certificate and trusts only the service's CA; or what gives that.
             timeout_s: time for one request and its answer.
             connections: at one time.
+            guard: the list of ways out.
         """
         self._url = url.rstrip("/")
-        super().__init__(timeout_s=timeout_s, context=context, connections=connections)
-
-    @override
-    def tls(self) -> ssl.SSLContext | bool:
-        """Insist on a service."""
-        context = super().tls()
-        if isinstance(context, ssl.SSLContext):
-            context.sslobject_class = ServiceTls
-        return context
+        super().__init__(
+            url, timeout_s=timeout_s, context=context, connections=connections, role="service", guard=guard
+        )
 
     async def ask(
         self, path: str, kind: str, body: bytes, left: asyncio.Event, *, is_asked_first: bool = False
@@ -122,10 +105,12 @@ class ServiceWay(Way):
 class Channel(ServiceWay):
     """The way of batches; used as ``async with Channel(...)``."""
 
-    def __init__(self, url: str, context: Context | ssl.SSLContext, *, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, context: Context | ssl.SSLContext, *, timeout_s: float, guard: Guard | None = None
+    ) -> None:
         """Prepare it; the arguments are those of `ServiceWay`."""
         self._is_welcome = False
-        super().__init__(url, context, timeout_s=timeout_s, connections=CONNECTIONS)
+        super().__init__(url, context, timeout_s=timeout_s, connections=CONNECTIONS, guard=guard)
 
     async def post(self, body: bytes, left: asyncio.Event) -> Answer:
         """Send one batch and read what the service says.

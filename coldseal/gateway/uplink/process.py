@@ -1,7 +1,8 @@
 """The uplink as a process of its own: ``python -m coldseal.gateway.uplink.process CONFIG [key=value …]``.
 
 Started, and started again, by `companion`; it ends when its standard input does. A line there says that
-the log has grown; the line ``resume`` says that a held delivery may go on. It only reads the log.
+the log has grown; ``resume`` that a held delivery may go on; ``renew`` that every certificate is wanted anew.
+It only reads the log.
 """
 
 from __future__ import annotations
@@ -20,10 +21,15 @@ import uvloop
 from coldseal.core.log.delivery.notices import Finder
 from coldseal.core.log.delivery.sender import RetryPolicy, Terms
 from coldseal.errors import ColdsealError, InputError, OperatorError
+from coldseal.gateway.allocation import keep_little
 from coldseal.gateway.config import GatewayConfig, load_gateway
+from coldseal.gateway.egress import KEPT, Guard
 from coldseal.gateway.store.reader import LogReader
+from coldseal.gateway.uplink.attestation import keep_attested
 from coldseal.gateway.uplink.contact import Contact, ask_note, open_key
+from coldseal.gateway.uplink.enrolment import keep_renewed
 from coldseal.gateway.uplink.https import Channel, NoticeChannel
+from coldseal.gateway.uplink.names import guard_of
 from coldseal.gateway.uplink.notices import Announcer
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.renewal import Renewal
@@ -38,6 +44,8 @@ from coldseal.signing.secrets import read_symmetric_key
 LOG_FOLDER: Final = "log"
 """The log's folder below the gateway's data folder."""
 RESUME: Final = b"resume"
+RENEW: Final = b"renew"
+"""Line on standard input that has every certificate renewed at once."""
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
 
@@ -47,6 +55,7 @@ _log = Log("uplink.process")
 def main(arguments: Sequence[str]) -> int:
     """Deliver until standard input ends; 2 stands for a wrong configuration, 3 for another fault."""
     configure()
+    keep_little()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             path, *overrides = arguments or ("",)
@@ -77,27 +86,20 @@ async def run(config: GatewayConfig, told: BinaryIO) -> None:
     finder = _open_finder(uplink.urgent)
     renewal = Renewal(uplink.certificate, uplink.key, uplink.ca, now_ms=_now_ms)
     data, key = config.gateway.data, read_symmetric_key(config.store.key, Path())
+    guard = guard_of(config, kept=data / KEPT)
     quorum, chance = config.witness.quorum, random.SystemRandom().random
     with (
         closing(LogReader(data / LOG_FOLDER, key)) as reader,
         closing(Receipts(data, key, quorum=quorum)) as receipts,
     ):
         async with (
-            Channel(uplink.url, renewal.context, timeout_s=uplink.timeout_s) as channel,
-            NoticeChannel(uplink.url, renewal.context, timeout_s=uplink.timeout_s) as side_channel,
+            Channel(uplink.url, renewal.context, timeout_s=uplink.timeout_s, guard=guard) as channel,
+            NoticeChannel(
+                uplink.url, renewal.context, timeout_s=uplink.timeout_s, guard=guard
+            ) as side_channel,
         ):
             bell, side_bell, *bells = (Bell() for _ in range(2 + len(uplink.witnesses)))
-            contact = Contact(
-                channel.post,
-                lambda: ask_note(
-                    uplink.url, config.gateway.origin, renewal.context(), timeout_s=uplink.timeout_s
-                ),
-                lambda: LogReader(data / LOG_FOLDER, key),
-                origin=config.gateway.origin,
-                witness=terms.witness,
-                data=data,
-                now_ms=_now_ms,
-            )
+            contact = _open_contact(config, channel, renewal, guard, key)
             runner = Uplink(
                 reader,
                 receipts,
@@ -108,12 +110,36 @@ async def run(config: GatewayConfig, told: BinaryIO) -> None:
                 now_ms=_now_ms,
             )
             _log.emit(events.UPLINK_STARTED, url=uplink.url, published=runner.delivery.published)
-            stamping = stamp_segments(config.timestamp, data, data / LOG_FOLDER, key)
-            asking = ask_witnesses(config, runner, reader, receipts, bells, chance=chance, now_ms=_now_ms)
+            stamping = stamp_segments(config.timestamp, data, data / LOG_FOLDER, key, guard=guard)
+            asking = ask_witnesses(
+                config, runner, reader, receipts, bells, chance=chance, now_ms=_now_ms, guard=guard
+            )
             telling = Announcer(
                 runner, reader, side_channel.post, terms, finder, bell=side_bell, chance=chance
             ).run()
-            await _deliver(runner, [bell, side_bell, *bells], told, stamping, telling, *asking)
+            wanted = asyncio.Event()
+            renewing = keep_renewed(
+                config, wanted, guard=guard, chance=chance, now_s=lambda: _now_ms() / 1000
+            )
+            attesting = keep_attested(config, renewal.context, now_ms=_now_ms, chance=chance, guard=guard)
+            beside = (stamping, telling, renewing, attesting, *asking)
+            await _deliver(runner, [bell, side_bell, *bells], told, wanted, *beside)
+
+
+def _open_contact(
+    config: GatewayConfig, channel: Channel, renewal: Renewal, guard: Guard, key: bytes
+) -> Contact:
+    """Put together what compares the logs before anything is sent."""
+    uplink, origin, data = config.uplink, config.gateway.origin, config.gateway.data
+    return Contact(
+        channel.post,
+        lambda: ask_note(uplink.url, origin, renewal.context(), timeout_s=uplink.timeout_s, guard=guard),
+        lambda: LogReader(data / LOG_FOLDER, key),
+        origin=origin,
+        witness=open_key("uplink.witness", uplink.witness),
+        data=data,
+        now_ms=_now_ms,
+    )
 
 
 def _open_finder(urgent: Sequence[str]) -> Finder:
@@ -136,7 +162,11 @@ def _now_ms() -> int:
 
 
 async def _deliver(
-    uplink: Uplink, bells: Sequence[Bell], told: BinaryIO, *beside: Coroutine[None, None, None]
+    uplink: Uplink,
+    bells: Sequence[Bell],
+    told: BinaryIO,
+    wanted: asyncio.Event,
+    *beside: Coroutine[None, None, None],
 ) -> None:
     """Deliver, do what goes on beside it, and ring the bells for each line, until there are no more."""
     lines = asyncio.StreamReader()
@@ -148,6 +178,9 @@ async def _deliver(
             running = [tasks.create_task(each) for each in (uplink.run(), *beside)]
             await asyncio.sleep(0)  # each takes its first step: a wrong setting is told in any case
             while line := await lines.readline():
+                if line.strip() == RENEW:
+                    wanted.set()
+                    continue
                 for bell in bells:
                     if line.strip() == RESUME:
                         bell.nudge()

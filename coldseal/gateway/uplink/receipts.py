@@ -13,7 +13,7 @@ import msgspec
 
 from coldseal.gateway.store.database import close_final, copy_wal, fetch, open_database, translated
 from coldseal.gateway.uplink.cosignatures import SCHEMA, Cosignatures
-from coldseal.signing.secrets import sync_directory
+from coldseal.signing.private_files import sync_directory
 
 NAME: Final = "uplink.db"
 COPY_WAL_EVERY: Final = 256

@@ -8,13 +8,14 @@ Who writes the files, a person or an enrolment, is no matter here.
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
-from coldseal.errors import InputError, OperatorError
+from coldseal.core.renewal import Life
 from coldseal.identity.contexts import client_context
-from coldseal.identity.peer import read_peer
+from coldseal.identity.pair import Pair, read_life
+from coldseal.identity.watched import Watched
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
@@ -33,45 +34,23 @@ class Renewal:
     """
 
     def __init__(self, certificate: Path, key: Path, ca: Path, *, now_ms: Callable[[], int]) -> None:
-        """Load them.
+        """Finish what a crash left of a renewal, and load them.
 
         Raises:
             OperatorError: a file cannot be used.
         """
         self._certificate, self._key, self._ca = certificate, key, ca
         self._now_ms = now_ms
-        self._seen = self._look()
-        self._context = client_context(certificate, key, ca)
+        with Pair(certificate, key).steady():
+            self._files = Watched(str(certificate), (certificate, key, ca), self._make, now_s=time.monotonic)
 
     def context(self) -> ssl.SSLContext:
         """Give the context for the next connection; looks at the files first."""
-        seen = self._look()
-        if seen != self._seen:
-            self._seen = seen
-            self._load()
-        return self._context
+        if self._files.refresh():
+            days = round((self._files.value[1].ends_s - self._now_ms() / 1000) / _DAY_S)
+            _log.emit(events.CERTIFICATE_RELOADED, certificate=str(self._certificate), days=days)
+        return self._files.value[0]
 
-    def _load(self) -> None:
+    def _make(self) -> tuple[ssl.SSLContext, Life]:
         """Make a context of the files as they are now."""
-        name = str(self._certificate)
-        try:
-            self._context = client_context(self._certificate, self._key, self._ca)
-            ends = read_peer(self._certificate).not_after
-        except (OperatorError, InputError) as error:
-            _log.emit(events.CERTIFICATE_KEPT, certificate=name, error=str(error))
-            return
-        now = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
-        days = round((ends - now).total_seconds() / _DAY_S)
-        _log.emit(events.CERTIFICATE_RELOADED, certificate=name, days=days)
-
-    def _look(self) -> tuple[tuple[int, int, int], ...]:
-        """Note what identifies the files' content; one that is missing counts as empty."""
-        found = []
-        for path in (self._certificate, self._key, self._ca):
-            try:
-                status = path.stat()
-            except OSError:
-                found.append((0, 0, 0))
-                continue
-            found.append((status.st_ino, status.st_mtime_ns, status.st_size))
-        return tuple(found)
+        return client_context(self._certificate, self._key, self._ca), read_life(self._certificate)

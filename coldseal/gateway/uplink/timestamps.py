@@ -32,6 +32,8 @@ from coldseal.core.log.timestamp import (
     verify_timestamp,
 )
 from coldseal.errors import ColdsealError, InputError, OperatorError
+from coldseal.gateway.egress import Guard
+from coldseal.gateway.endpoints import endpoint_of
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.uplink.authority import AuthorityChannel
 from coldseal.gateway.uplink.tokens import StoredTimestamp, TimestampStatus, Tokens
@@ -201,7 +203,9 @@ class Stamping:
             _log.emit(events.TIMESTAMPS_LOST, cause=cause, detail=failure.detail)
 
 
-async def stamp_segments(settings: Settings, directory: Path, log: Path, key: bytes) -> None:
+async def stamp_segments(
+    settings: Settings, directory: Path, log: Path, key: bytes, *, guard: Guard | None = None
+) -> None:
     """Have the segment ends of one log stamped until cancelled; return at once where no authority is set.
 
     Args:
@@ -209,6 +213,7 @@ async def stamp_segments(settings: Settings, directory: Path, log: Path, key: by
         directory: the gateway's data folder, where the receipts' file is already.
         log: the log's folder.
         key: the store key.
+        guard: the list of ways out.
 
     Raises:
         OperatorError: the certificates cannot be read.
@@ -218,7 +223,9 @@ async def stamp_segments(settings: Settings, directory: Path, log: Path, key: by
         return
     roots = load_roots(settings.ca)
     with closing(LogReader(log, key)) as reader, closing(Tokens(directory, key)) as tokens:
-        async with AuthorityChannel(settings.url, timeout_s=settings.timeout_s) as channel:
+        async with AuthorityChannel(
+            settings.url, timeout_s=settings.timeout_s, ca=_address_ca(settings.url, guard), guard=guard
+        ) as channel:
             stamping = Stamping(
                 reader,
                 tokens,
@@ -232,6 +239,18 @@ async def stamp_segments(settings: Settings, directory: Path, log: Path, key: by
                 await stamping.run()
             finally:
                 await stamping.close()
+
+
+def _address_ca(url: str, guard: Guard | None) -> Path | None:
+    """Give the CA of the authority's address, where the list of ways out names one.
+
+    Raises:
+        OperatorError: its file cannot be read.
+    """
+    path = None if guard is None else guard.rule(endpoint_of(url)).ca
+    if path is not None and not path.is_file():
+        raise OperatorError(f"egress.allow of {url}: {path} cannot be read", "Name a PEM file with its CA")
+    return path
 
 
 def load_roots(path: Path | None) -> tuple[Certificate, ...]:

@@ -33,6 +33,7 @@ from coldseal.core.log.merkle import consistency_proof
 from coldseal.core.log.witness import encode_request
 from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.config import GatewayConfig
+from coldseal.gateway.egress import Guard
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.tables.outward import FurtherWitness
 from coldseal.gateway.tables.outward import Uplink as UplinkSettings
@@ -244,6 +245,7 @@ def ask_witnesses(
     *,
     chance: Callable[[], float],
     now_ms: Callable[[], int],
+    guard: Guard | None = None,
 ) -> list[Coroutine[None, None, None]]:
     """Give what asks each further witness of a configuration, for ever; to be run as tasks.
 
@@ -255,6 +257,7 @@ def ask_witnesses(
         bells: one for each witness.
         chance: gives a number in [0, 1) for each wait.
         now_ms: wall time, Unix milliseconds.
+        guard: the list of ways out.
     """
     settings = config.uplink
     rounds = Rounds(reader, receipts, config.witness.interval_s)
@@ -263,7 +266,9 @@ def ask_witnesses(
     async def ask(witness: FurtherWitness, bell: Bell) -> None:
         key = open_key("uplink.witnesses.key", witness.key)
         renewal = _renewal(settings, witness, now_ms)
-        async with WitnessChannel(witness.url, renewal.context, timeout_s=settings.timeout_s) as channel:
+        async with WitnessChannel(
+            witness.url, renewal.context, timeout_s=settings.timeout_s, guard=guard
+        ) as channel:
             cosigner = Cosigner(
                 Peer(key, channel.post),
                 rounds,

@@ -6,6 +6,8 @@ is stable: tools may search for it. An event says what happened; it never carrie
 
 from coldseal.observe.events.administration import *  # noqa: F403 -- this is the catalogue
 from coldseal.observe.events.archive import *  # noqa: F403 -- the same
+from coldseal.observe.events.attestation import *  # noqa: F403 -- the same
+from coldseal.observe.events.broker import *  # noqa: F403 -- the same
 from coldseal.observe.events.event import Event, Level
 from coldseal.observe.events.gateway import *  # noqa: F403 -- the same
 from coldseal.observe.events.hardware import *  # noqa: F403 -- the same

@@ -135,14 +135,14 @@ CERTIFICATE_EXPIRES = Event(
     "certificate.expires",
     "warning",
     ("certificate", "days"),
-    "A certificate of this program ends soon; renew it. Said once a day.",
+    "A quarter of a certificate's life is left, and nobody has renewed it; look why. Said once.",
 )
 CERTIFICATE_EXPIRED = Event(
     "certificate.expired",
     "critical",
     ("certificate",),
-    "A certificate of this program has ended: renew its files. They are taken into use without a restart, "
-    "the listener's on SIGHUP. What comes in is sealed and acknowledged as before. Said once.",
+    "A certificate of this program has ended: renew its files. They are taken into use without a restart. "
+    "What comes in is sealed and acknowledged as before. Said once.",
 )
 CERTIFICATE_RELOADED = Event(
     "certificate.reloaded",

@@ -37,8 +37,8 @@ BATCH_REFUSED = Event(
 PEER_REFUSED = Event(
     "ingest.peer-refused",
     "warning",
-    ("peer", "reason"),
-    "A caller was turned away: no gateway, or not admitted.",
+    ("peer", "cause", "reason"),
+    "A caller with a certificate of the CA was turned away: `role`, `identity` or `not-admitted`.",
 )
 FORK_FOUND = Event(
     "ingest.fork",

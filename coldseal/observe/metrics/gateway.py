@@ -12,7 +12,7 @@ class GatewayMetrics(Metrics):
         """Declare all of them."""
         super().__init__("gateway")
         counter, gauge, histogram = self.counter, self.gauge, self.histogram
-        outcomes = ("sealed", "duplicate", "rejected", "refused", "busy")
+        outcomes = ("sealed", "duplicate", "rejected", "refused", "limited", "busy")
         self.messages = counter("messages", "messages in, by what became of them", "outcome", outcomes)
         self.rejected = counter("rejected", "messages sealed as rejected, by reason", "reason")
         self.pending = gauge("pending", "messages that wait for their commit")
@@ -22,16 +22,7 @@ class GatewayMetrics(Metrics):
         self.commit_seconds = histogram("commit_seconds", "duration of a commit", SHORT_SECONDS)
         self.commit_entries = histogram("commit_entries", "entries in a commit", SIZES)
 
-        causes = ("identity", "limit", "timeout", "protocol", "slow")
-        reasons = ("queue-full", "expired", "too-large")
-        self.connections = gauge("connections", "open device connections")
-        self.connections_refused = counter(
-            "connections_refused", "connections turned away or cut, by reason", "reason", causes
-        )
-        self.messages_out = counter("messages_out", "messages sent to subscribers")
-        self.dropped = counter(
-            "dropped", "outgoing messages given up, by reason; never a reading taken in", "reason", reasons
-        )
+        self._declare_connections()
 
         self.log_entries = gauge("log_entries", "entries in the log")
         self.checkpoint_age_seconds = gauge("checkpoint_age_seconds", "time since the last checkpoint")
@@ -49,11 +40,72 @@ class GatewayMetrics(Metrics):
         self.memory_bytes = gauge("memory_bytes", "memory of all the gateway's processes")
 
         self._declare_uplink()
+        self._declare_broker()
 
         self.clock_offset_seconds = gauge("clock_offset_seconds", "true time minus ours, as far as known")
         self.clock_synchronised = gauge("clock_synchronised", "1 when wall time is synchronised, else 0")
-        self.certificate_expiry_seconds = gauge(
+        self.clock_error_seconds = gauge("clock_error_seconds", "bound of the error of time; NaN: unknown")
+        self.clock_doubted = gauge("clock_doubted", "1 while readings are flagged because of the clock")
+        self.time_service_up = gauge("time_service_up", "1 while the time service that is followed answers")
+        self.time_authenticated = gauge("time_authenticated", "1 while the source of time is authenticated")
+        self._declare_certificates()
+
+    def _declare_connections(self) -> None:
+        """Declare what tells of devices, and of what goes to them."""
+        counter, gauge = self.counter, self.gauge
+        causes = (
+            "identity",
+            "rights",
+            "not-registered",
+            "blocked",
+            "limit",
+            "timeout",
+            "protocol",
+            "slow",
+        )
+        reasons = ("queue-full", "expired", "too-large")
+        self.connections = gauge("connections", "open device connections")
+        self.connections_refused = counter(
+            "connections_refused", "connections turned away or cut, by reason", "reason", causes
+        )
+        self.handshakes_refused = counter(
+            "handshakes_refused", "callers turned away at the TLS handshake, by reason", "reason"
+        )
+        self.devices_blocked = gauge("devices_blocked", "devices that were cut off and are kept out")
+        self.device_blocks = counter(
+            "device_blocks", "devices cut off, by the reason of the last refusal", "reason"
+        )
+        self.messages_out = counter("messages_out", "messages sent to subscribers")
+        self.dropped = counter(
+            "dropped", "outgoing messages given up, by reason; never a reading taken in", "reason", reasons
+        )
+
+    def _declare_broker(self) -> None:
+        """Declare what tells of an external broker."""
+        self.broker_up = self.gauge("broker_up", "1 while readings can come from the external broker, else 0")
+        self.broker_failures = self.counter("broker_failures", "lost connections to the external broker")
+        self.broker_dropped = self.gauge(
+            "broker_dropped_messages", "messages that the external broker dropped since its start, as it says"
+        )
+
+    def _declare_certificates(self) -> None:
+        """Declare what tells of certificates and their renewal."""
+        self.certificate_expiry_seconds = self.gauge(
             "certificate_expiry_seconds", "life left, by certificate", "certificate"
+        )
+        self.certificate_alarm = self.gauge(
+            "certificate_alarm", "by life left: 0 none, 1 warning, 2 critical, 3 expired", "certificate"
+        )
+        self.certificate_renewed_at = self.gauge(
+            "certificate_renewed_timestamp_seconds",
+            "when a renewal brought one last, Unix time",
+            "certificate",
+        )
+        self.certificate_renewal_failures = self.counter(
+            "certificate_renewal_failures",
+            "requests for a certificate that brought none, by cause",
+            "cause",
+            ("unreachable", "timeout", "refused", "busy", "bad", "own-files", "ended"),
         )
 
     def _declare_uplink(self) -> None:
@@ -73,6 +125,12 @@ class GatewayMetrics(Metrics):
             "uplink_failures", "batches without a receipt, by cause", "cause", failures
         )
 
+        self.egress_refused = counter(
+            "egress_refused",
+            "connections of ours refused before a request left, by cause",
+            "cause",
+            ("not-listed", "address", "pin", "authority", "role", "name", "certificate"),
+        )
         self.unwitnessed_entries = gauge(
             "unwitnessed_entries", "entries that not enough witnesses (witness.quorum) have cosigned"
         )
@@ -84,6 +142,18 @@ class GatewayMetrics(Metrics):
             "witness_evidence", "proofs of fault kept against witnesses and service, by verdict", "verdict"
         )
 
+        self.hardware_key_away = gauge(
+            "hardware_key_away", "1 while chip or token with the checkpoint key does not sign, else 0"
+        )
+        self.hardware_key_stand_in = gauge(
+            "hardware_key_stand_in", "1 while checkpoints are signed by software in its place, else 0"
+        )
+        self.hardware_counter = gauge(
+            "hardware_counter", "the TPM's counter of ended segments, as last certified; 0: none"
+        )
+        self.hardware_counter_away = gauge(
+            "hardware_counter_away", "1 while that counter cannot be read, raised or certified, else 0"
+        )
         self.timestamps = counter("timestamps", "RFC 3161 timestamps kept")
         self.timestamp_failures = counter(
             "timestamp_failures",

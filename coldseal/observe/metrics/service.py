@@ -33,6 +33,25 @@ class ServiceMetrics(Metrics):
         self.checkpoints = counter(
             "checkpoints", "checkpoints posted to be cosigned, by status", "status", statuses
         )
+        verdicts = ("trusted", "changed", "unknown")
+        self.attestations = counter(
+            "attestations", "attestations by what came of them", "result", (*verdicts, "refused")
+        )
+        self.attestation_refusals = counter(
+            "attestation_refusals", "attestations refused, by reason", "reason"
+        )
+        self.attested_gateways = gauge("attested_gateways", "gateways by how they stand", "verdict")
+        self.held_gateways = gauge("held_gateways", "gateways whose batches are put off")
+        outcomes = ("issued", "waiting", "refused", "put-off", "failed")
+        self.enrolments = counter(
+            "enrolments", "certificate requests, by what became of them", "result", outcomes
+        )
+        self.handshakes_refused = counter(
+            "handshakes_refused", "callers turned away at the TLS handshake, by reason", "reason"
+        )
+        self.enrolments_waiting = gauge(
+            "enrolments_waiting", "certificate requests that wait for a person's decision"
+        )
         self.logs = gauge("logs", "admitted logs")
         self.witnessed_logs = gauge("witnessed_logs", "logs that are only witnessed")
         self.succeeded_logs = gauge("succeeded_logs", "logs that go on under another origin")

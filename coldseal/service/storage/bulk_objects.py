@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from coldseal.errors import OperatorError, UnavailableError
-from coldseal.signing.secrets import read_secret, sync_directory
+from coldseal.signing.private_files import sync_directory
+from coldseal.signing.secrets import read_secret
 
 if TYPE_CHECKING:
     from types import ModuleType

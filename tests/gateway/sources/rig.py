@@ -18,7 +18,7 @@ import argon2
 
 from coldseal.core.topics import Grant, Policy
 from coldseal.gateway.clock import Clock
-from coldseal.gateway.message import Message, Outcome
+from coldseal.gateway.message import Message, Outcome, outcome_of
 from coldseal.gateway.sources.door import DoorLimits
 from coldseal.gateway.sources.mqtt import MqttListener
 from coldseal.gateway.sources.sessions import SessionStore
@@ -54,6 +54,7 @@ from coldseal.settings import Address
 if TYPE_CHECKING:
     import ssl
 
+    from coldseal.core.conduct import Conduct
     from coldseal.identity.peer import Role
 
 SITE = "lab"
@@ -115,7 +116,7 @@ class Intake:
 
     def _acknowledge(self, message: Message) -> None:
         """Acknowledge one; what the policy forbids is refused."""
-        outcome = Outcome.REFUSED if message.refused else self.outcome
+        outcome = outcome_of(message.refused) if message.refused else self.outcome
         message.acknowledge(outcome, message.refused or self.reason)
 
     def release(self, order: Callable[[list[Message]], Iterable[Message]] = list) -> None:
@@ -434,6 +435,8 @@ async def running(
     intake: Intake | None = None,
     hands: Hands | None = None,
     keep: Callable[[bytes, str], None] = lambda _der, _fingerprint: None,
+    policy: Policy | None = None,
+    conduct: Conduct | None = None,
     **changes: object,
 ) -> AsyncIterator[Rig]:
     """Run a listener; with ``store`` or ``kept`` its sessions are kept there."""
@@ -442,13 +445,14 @@ async def running(
     opened = SessionStore.open(store, STORE_KEY) if store else None
     listener = MqttListener(
         site.config(**changes),
-        policy=Policy(SITE, grants),
+        policy=policy or Policy(SITE, grants),
         intake=intake,
         clock=hands.clock(),
         metrics=metrics,
         store=opened or kept,
         doors=doors,
         keep=keep,
+        conduct=conduct,
     )
     await listener.start()
     rig = Rig(listener, intake, metrics, hands)

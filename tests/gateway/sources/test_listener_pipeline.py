@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from coldseal.core.topics import Policy
+from coldseal.core.topics import NOT_AUTHORISED, Policy
 from coldseal.gateway.clock import Stamp
 from coldseal.gateway.message import Message
-from coldseal.gateway.sources.handover import NOT_AUTHORISED, Handover
+from coldseal.gateway.sources.guard import Guard
+from coldseal.gateway.sources.handover import Handover
 from coldseal.gateway.sources.mqtt import MqttListener
+from coldseal.gateway.sources.report import Report
 from coldseal.mqtt.inbound import Received
 from coldseal.mqtt.packets import PubAck, Publish, PubRec, ReasonCode, Version
 from coldseal.mqtt.session import Identity
+from coldseal.observe.metrics import GatewayMetrics
 from tests.gateway.parts import Hands, Parts, digest, open_parts, payload
 from tests.gateway.sources.rig import Hands as RigHands
 from tests.gateway.sources.rig import Intake, Rig, Site
@@ -137,7 +140,9 @@ def test_the_memory_of_judged_topics_is_bounded() -> None:
         def settle(self, received: Received, outcome: int, text: str) -> None:
             """Forget it."""
 
-    handover = Handover(Policy("lab"), Taking())
+    policy, metrics = Policy("lab"), GatewayMetrics()
+    guard = Guard(policy, Taking(), None, Report(metrics), clock=Hands().clock(), links={})
+    handover = Handover(policy, Taking(), guard, 128)
     for number in range(20_000):
         handover.hand_over(
             Received(Publish(f"topic/{number}", b""), Identity("device-1"), "one", Nobody()), Stamp(0, 0)
@@ -145,4 +150,4 @@ def test_the_memory_of_judged_topics_is_bounded() -> None:
     handover.hand_over(Received(Publish(OWN, b""), Identity("device-1"), "one", Nobody()), Stamp(0, 0))
     assert {message.refused for message in taken[:-1]} == {NOT_AUTHORISED}
     assert taken[-1].refused == ""
-    assert len(handover._judged) < 16_385
+    assert len(handover._permits) < 16_385

@@ -1,0 +1,28 @@
+"""Memory that a large group needed goes back to the system when the group is done.
+
+The C library by itself would raise its thresholds with the first large buffers that are freed, and keep up to
+tens of MiB from then on (mallopt(3)). Another C library than glibc is left as it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from typing import Final
+
+_TRIM_THRESHOLD: Final = -1  # <malloc.h>
+_MMAP_THRESHOLD: Final = -3
+
+TRIM_BYTES: Final = 512 * 1024
+"""Free memory at the end of the heap that is kept."""
+
+MMAP_BYTES: Final = 256 * 1024
+"""Buffers from this size on are had from the system, and go back to it, one by one."""
+
+
+def keep_little() -> None:
+    """Fix both thresholds for this process."""
+    with suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_TRIM_THRESHOLD, TRIM_BYTES)
+        mallopt(_MMAP_THRESHOLD, MMAP_BYTES)

@@ -1,0 +1,1 @@
+"""Tests of the perimeter as a whole: who is let in over TLS, and what hostile callers achieve."""
