@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from coldseal.gateway.store.journal import Handed
     from coldseal.gateway.store.log import Group
 
-SEALED, DUPLICATE, REJECTED, REFUSED, BUSY = Outcome
+SEALED, DUPLICATE, REJECTED, REFUSED, BUSY, _LIMITED = Outcome
 
 
 @contextlib.contextmanager
