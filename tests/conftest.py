@@ -6,6 +6,7 @@ the same skip is a failure: a part that is missing there would turn the suite fa
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator
 
@@ -29,7 +30,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if _CI else "qui
 def _log_lines_go_to_stderr() -> Generator[None]:
     """Put back, after each test, where log lines go."""
     yield
-    logs._output.stream, logs._output.is_readable = None, False
+    logs._output.stream, logs._output.is_readable, logs._output.least = None, False, logging.INFO
 
 
 @pytest.hookimpl(wrapper=True)

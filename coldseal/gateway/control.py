@@ -153,9 +153,9 @@ class ControlServer:
 
     async def _listen(self, path: Path, mode: int, group: str = "") -> None:
         """Make one socket, and listen on it."""
-        own = _bind(path, mode, group)
         loop = asyncio.get_running_loop()
-        self._servers.append(await loop.create_unix_server(self._connection, sock=own))
+        with _bound(path, mode, group) as own:  # the loop looks at its address once more
+            self._servers.append(await loop.create_unix_server(self._connection, sock=own))
 
     def _connection(self) -> _Connection:
         """Make what hears one caller."""
@@ -175,21 +175,22 @@ class ControlServer:
             path.unlink(missing_ok=True)
 
 
-def _bind(path: Path, mode: int, group: str) -> socket.socket:
-    """Make a socket that only those may open who should."""
+@contextmanager
+def _bound(path: Path, mode: int, group: str) -> Iterator[socket.socket]:
+    """Make a socket that only those may open who should; its address can be looked at within."""
     own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         path.unlink(missing_ok=True)  # nobody listens there: this process holds the log's lock
         with _short(path.parent) as folder:
             own.bind(f"{folder}/{path.name}")
-        if group:
-            shutil.chown(path, group=group)
-        path.chmod(mode)  # before anybody can be heard
+            if group:
+                shutil.chown(path, group=group)
+            path.chmod(mode)  # before anybody can be heard
+            yield own
     except (OSError, LookupError) as error:
         own.close()
         hint = "Give a folder that this user may write, and a group that it is in"
         raise OperatorError(f"{path} cannot be made: {error}", hint) from error
-    return own
 
 
 class _Connection(asyncio.Protocol):
