@@ -233,7 +233,7 @@ class Pages:
     def _cells(self, place: _Place, page: bytes, reached: set[int]) -> Iterator[Row | Piece]:
         """Give the rows of a page, if it holds any."""
         at = _ROOT_HEADER if place.number == _ROOT else 0
-        if page[at] in _INDEX:
+        if not at and page[at] in _INDEX:  # the first page is of a table with rowid: the schema
             yield from _index_rows(page, place)
         if page[at] != _LEAF:
             return
