@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from coldseal.gateway.config import GatewayConfig
     from coldseal.settings import Address
 
 SETTLED_S: Final = 3.0
@@ -66,7 +67,7 @@ def _are_renewed(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     )
 
 
-def _write_again(config: Any) -> float:  # noqa: ANN401 -- a GatewayConfig
+def _write_again(config: GatewayConfig) -> float:
     """Write each pair of files again with the content that it has."""
     for pair in pairs_of(config).values():
         for path in (pair.key, pair.certificate):
