@@ -40,7 +40,10 @@ def verifying_rate_all_cores(seconds: float) -> float:
     cores = len(os.sched_getaffinity(0))
     with multiprocessing.get_context("spawn").Pool(cores) as pool:
         begin = time.monotonic() + _START_S
-        return sum(pool.starmap(_verifying_from, [(begin, seconds)] * cores, chunksize=1))
+        rates = pool.starmap(_verifying_from, [(begin, seconds)] * cores, chunksize=1)
+        pool.close()
+        pool.join()  # the end of the block would send signals, on which such a pool can hang
+    return sum(rates)
 
 
 def _verifying_from(begin: float, seconds: float) -> float:
