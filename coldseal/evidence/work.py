@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import re
 from bisect import bisect_right
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,6 @@ from coldseal.evidence.reader import MAX_ENTRIES, Archive
 from coldseal.evidence.source import SETTINGS
 
 if TYPE_CHECKING:
-    import multiprocessing.pool
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Self
 
@@ -175,26 +175,26 @@ class Workers:
         """Start the processes."""
         self._path = path
         count = count or len(os.sched_getaffinity(0))
-        self._pool: multiprocessing.pool.Pool | None = None
+        self._pool: ProcessPoolExecutor | None = None
         if count > 1 and entries >= INLINE_ENTRIES:
             # A copy of this process starts at once, where a new one would first have to import everything;
             # but only a process without threads can be copied as it is.
             method = "fork" if len(list(_THREADS.iterdir())) == 1 else "spawn"
-            self._pool = multiprocessing.get_context(method).Pool(count)
+            self._pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context(method))
 
     def do(self, jobs: Iterable[Callable[[Archive], Result]]) -> Iterator[Result]:
         """Do jobs, which are sent to whichever process is free, and give their results in order."""
         work = partial(_do, self._path)
-        return map(work, jobs) if self._pool is None else self._pool.imap(work, jobs)
+        return map(work, jobs) if self._pool is None else self._pool.map(work, jobs)
 
     def __enter__(self) -> Self:
         """Give itself."""
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Stop the processes."""
+        """Let the processes end: jobs that nobody has begun are dropped, and no process is ended by a signal."""
         if self._pool is not None:
-            self._pool.terminate()
+            self._pool.shutdown(cancel_futures=True)
         while _OPEN:
             _OPEN.pop()[1].close()
 
