@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _LEVEL: Final = "DEFAULT:@SECLEVEL=2"
 """Certificates weaker than 112 bits (RSA 2048, curves of 224 bits) are refused, whatever the system says."""
 
+_NO_CHECK_TIME: Final = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME, which the ssl module has no name for."""
+
 
 def server_context(
     certificate: Path,
@@ -28,6 +31,7 @@ def server_context(
     *,
     require: bool = True,
     crl: Path | None = None,
+    is_dated: bool = True,
 ) -> ssl.SSLContext:
     """Make the context of a listener.
 
@@ -37,11 +41,14 @@ def server_context(
         client_ca: CA certificates that clients must descend from; None asks for no certificate.
         require: False lets a client pass without a certificate (it must prove itself otherwise).
         crl: revocation list of the CA that signs clients; None checks none.
+        is_dated: False looks at no date, because the clock is wrong: the caller looks at the client's itself.
 
     Raises:
         OperatorError: a file is missing, unreadable, open to others or not what it should be.
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER)
+    if not is_dated:
+        context.verify_flags |= _NO_CHECK_TIME
     # A resumed session would skip the check of a certificate that expired or was revoked meanwhile.
     context.num_tickets = 0
     if client_ca is None:

@@ -10,7 +10,7 @@ import ssl
 from enum import StrEnum
 from typing import Final
 
-from coldseal.errors import InputError
+from coldseal.errors import InputError, TrustError
 from coldseal.identity.peer import RoleError
 
 MAX_DETAIL: Final = 200
@@ -45,6 +45,16 @@ class Reason(StrEnum):
     PEER_ALERT = "peer-alert"
     TIMEOUT = "timeout"
     CLOSED = "closed"
+
+
+class ExpiredError(TrustError):
+    """A certificate has expired, which the TLS library was not asked."""
+
+    verdict = "expired"
+
+    def __init__(self) -> None:
+        """Say so in the library's words."""
+        super().__init__("certificate has expired")
 
 
 # OpenSSL's X509_V_ERR_ codes, x509_vfy.h
@@ -94,8 +104,8 @@ _LIBRARY: Final = {
 
 def reason_of(error: Exception) -> Reason:
     """Name why a handshake failed, or why a certificate that TLS accepted does not count."""
-    if isinstance(error, RoleError):
-        return Reason.ROLE
+    if isinstance(error, RoleError | ExpiredError):
+        return Reason.ROLE if isinstance(error, RoleError) else Reason.EXPIRED
     if isinstance(error, InputError):
         return Reason.IDENTITY
     if isinstance(error, ssl.SSLCertVerificationError):

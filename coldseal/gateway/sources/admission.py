@@ -17,6 +17,7 @@ from cryptography import x509
 
 from coldseal.core.topics import BLOCKED, NOT_REGISTERED, is_name
 from coldseal.errors import InputError, OperatorError, TrustError
+from coldseal.identity.handshakes import ExpiredError
 from coldseal.identity.peer import require_role
 from coldseal.mqtt.packets import ReasonCode
 from coldseal.mqtt.session import Identity
@@ -118,14 +119,23 @@ class Reception:
         """End the threads, after the checks that run."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def identify(self, link: Link, certificate_der: bytes) -> bool:
-        """Read who holds the certificate of a TLS connection; False when it is nobody who may speak here."""
+    def identify(self, link: Link, certificate_der: bytes, is_over: Callable[[Holder], bool]) -> bool:
+        """Read who holds the certificate of a TLS connection; False when it is nobody who may speak here.
+
+        Args:
+            link: the connection.
+            certificate_der: the certificate.
+            is_over: tells whether it has expired, where TLS was not asked.
+        """
         try:
-            link.holder = read_holder(certificate_der)
+            holder = read_holder(certificate_der)
+            if is_over(holder):
+                raise ExpiredError
+            link.holder = holder
         except (InputError, TrustError) as error:
             self._report.stranger(link.address, error, self._now())
             return False
-        self._keep(certificate_der, link.holder.fingerprint)
+        self._keep(certificate_der, holder.fingerprint)
         return True
 
     def log_in(self, link: Link, connect: Connect) -> None:

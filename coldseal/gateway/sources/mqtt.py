@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -172,7 +171,7 @@ class MqttListener:
         """Open what the configuration names."""
         config = self._config
         if config.listen is not None and config.certificate is not None and config.key is not None:
-            self._shown = Shown(config, config.certificate, config.key, now_s=self.now)
+            self._shown = Shown(config, config.certificate, config.key, now_s=self.now, clock=self._clock)
             self._open("tls", config.listen, self._shown.context)
         if config.plain_listen is not None:
             self._open("plain", config.plain_listen, None)
@@ -260,7 +259,9 @@ class MqttListener:
 
     def identify(self, link: Link, certificate_der: bytes | None) -> None:
         """Read who stands behind a TLS connection; a stranger is sent away before a byte is read."""
-        if certificate_der is not None and not self._reception.identify(link, certificate_der):
+        if certificate_der is None or self._shown is None:
+            return
+        if not self._reception.identify(link, certificate_der, self._shown.is_over):
             link.cut_off("identity")
 
     def left(self, link: Link) -> None:
@@ -379,10 +380,9 @@ class MqttListener:
         if self._shown is not None and self._shown.refresh():
             self._end_revoked()
         self.broker.tick(now)
-        today = datetime.fromtimestamp(now, UTC)
         for link in tuple(self._links.values()):
             link.tick(now)
-            if link.holder is not None and link.holder.not_after <= today:
+            if self._shown is not None and self._shown.is_over(link.holder):
                 link.end(ReasonCode.NOT_AUTHORIZED, "the certificate has expired")
         stamp = self._clock.now()
         for link in tuple(self._links.values()):

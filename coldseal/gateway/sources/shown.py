@@ -2,6 +2,7 @@
 
 Guarantees that changed files count for the next handshake without a signal, in a fresh context, so that a CA
 which was taken out is really gone; open connections live on. Files that are wrong leave what was in force.
+A clock that shows a time before the own certificate was made is wrong: what had expired by then stays out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from coldseal.gateway.clock import Clock
+    from coldseal.gateway.sources.admission import Holder
     from coldseal.gateway.tables.intake import Mqtt
 
 _DAY_S = 86_400
@@ -29,10 +32,12 @@ _log = Log("sources.shown")
 
 
 class _Made(NamedTuple):
-    """What was made of the files."""
+    """What was made of the files: `dateless` is for a clock before `begins_s`, which cannot be right."""
 
     context: ssl.SSLContext
+    dateless: ssl.SSLContext
     revoked: frozenset[tuple[x509.Name, int]]
+    begins_s: float
     ends_s: float
 
 
@@ -44,15 +49,25 @@ class Shown:
         certificate: chain, PEM, leaf first.
         key: its transport key, PEM, mode 0600.
         now_s: the listener's time, Unix seconds.
+        clock: shows the wall's time.
     """
 
-    def __init__(self, config: Mqtt, certificate: Path, key: Path, *, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: Mqtt,
+        certificate: Path,
+        key: Path,
+        *,
+        now_s: Callable[[], float],
+        clock: Clock,
+    ) -> None:
         """Finish what a crash left of a renewal, and open them.
 
         Raises:
             OperatorError: a file cannot be used.
         """
         self._config, self._certificate, self._key, self._now_s = config, certificate, key, now_s
+        self._clock = clock
         with Pair(certificate, key).steady():
             self._files = Watched(
                 str(certificate), (certificate, key, config.client_ca, config.crl), self._make, now_s=now_s
@@ -60,7 +75,18 @@ class Shown:
 
     def context(self) -> ssl.SSLContext:
         """Give the context for the next handshake."""
-        return self._files.value.context
+        made = self._files.value
+        return made.context if self._wall_s() >= made.begins_s else made.dateless
+
+    def is_over(self, holder: Holder | None) -> bool:
+        """Whether a certificate has expired: by the clock, or when the own one was made."""
+        return holder is not None and holder.not_after.timestamp() <= max(
+            self._wall_s(), self._files.value.begins_s
+        )
+
+    def _wall_s(self) -> float:
+        """Give what the clock shows, Unix seconds."""
+        return self._clock.now().t_ms / 1000
 
     def is_revoked(self, issued: tuple[x509.Name, int]) -> bool:
         """Whether the list names a certificate, given as issuer and serial number."""
@@ -85,12 +111,17 @@ class Shown:
     def _make(self) -> _Made:
         """Make all of it, or nothing."""
         config = self._config
-        context = server_context(
-            self._certificate,
-            self._key,
-            config.client_ca,
-            require=config.passwords is None,
-            crl=config.crl,
+        context, dateless = (
+            server_context(
+                self._certificate,
+                self._key,
+                config.client_ca,
+                require=config.passwords is None,
+                crl=config.crl,
+                is_dated=is_dated,
+            )
+            for is_dated in (True, False)
         )
         revoked = frozenset() if config.crl is None else read_revoked(config.crl)
-        return _Made(context, revoked, read_life(self._certificate).ends_s)
+        life = read_life(self._certificate)
+        return _Made(context, dateless, revoked, life.begins_s, life.ends_s)

@@ -76,12 +76,12 @@ class Hands:
 
     def __init__(self) -> None:
         """Start at the right time."""
-        self.offset_ns = 0
+        self.offset_ns = self.step_ns = 0
 
     def clock(self) -> Clock:
-        """Make a gateway's clock that reads this one."""
+        """Make a gateway's clock that reads this one; a step is one of wall time alone."""
         return Clock(
-            wall_ns=lambda: time.time_ns() + self.offset_ns,
+            wall_ns=lambda: time.time_ns() + self.offset_ns + self.step_ns,
             boot_ns=lambda: time.monotonic_ns() + self.offset_ns,
         )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import ssl
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from coldseal.gateway.clock import Clock
 from coldseal.gateway.sources.shown import Shown
 from coldseal.identity.authority import create_authority
 from coldseal.identity.contexts import client_context
@@ -148,7 +150,24 @@ def test_a_start_finishes_what_a_crash_left_of_a_renewal(tmp_path: Path) -> None
     with pytest.raises(ssl.SSLError, match="KEY_VALUES_MISMATCH"):
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pair.certificate, pair.key)
     config = site.config()
-    shown = Shown(config, site.gateway, site.gateway.with_suffix(".key"), now_s=lambda: 0.0)
+    shown = Shown(config, site.gateway, site.gateway.with_suffix(".key"), now_s=lambda: 0.0, clock=Clock())
     assert shown.context() is shown.context()
     assert pair.key_in_force().public_key() != key.public_key()
     assert site.gateway.read_bytes() == path.read_bytes()
+
+
+async def test_a_clock_in_1970_lets_devices_in_but_not_those_that_had_expired(
+    site: Site, lines: io.StringIO
+) -> None:
+    """Whoever had expired when the own certificate was made stays out; the rest is looked at when time comes."""
+    late = site.authority.issue("device", "late", now=site.now - timedelta(days=30))
+    async with running(site, passwords=None, plain_listen=None) as rig:
+        rig.hands.step_ns = 1_000_000_000 - time.time_ns()
+        inside = await secured(rig, site.device("woke-up"))
+        assert await is_refused(rig, client_context(late, late.with_suffix(".key"), site.trust))
+        rig.pass_s(1)
+        await inside.expect_nothing()
+        assert '"reason": "expired"' in lines.getvalue() or '"reason":"expired"' in lines.getvalue()
+        rig.hands.step_ns = 400 * 86_400 * 1_000_000_000
+        rig.pass_s(1)
+        await inside.expect_end()
