@@ -231,28 +231,31 @@ def _drained(service: Service, entries: int) -> tuple[float, float]:
 
 
 def million(bench: Bench) -> Iterator[Row]:
-    """Compare the rate with a large log and with a small one, in turns: a neighbour slows both alike."""
-    count = 150_000 if bench.is_quick else 1_000_000
-    small, large = (
-        make_gateway(bench.credentials, bench.place(name)) for name in ("ten-thousand", "million")
-    )
-    with (
-        run_gateway(small, mode="checkpoint") as beginner,
-        run_gateway(large, mode="checkpoint") as veteran,
-    ):
-        bench.fill(beginner, 10_000)
+    """Compare the rate with a large log and with a new small one, in turns: a neighbour slows both alike."""
+    count, small = 150_000 if bench.is_quick else 1_000_000, 1_000
+    large = make_gateway(bench.credentials, bench.place("million"))
+    with run_gateway(large, mode="checkpoint") as veteran:
         bench.fill(veteran, count)
-        turns = [(bench.burst(beginner), bench.burst(veteran)) for _ in range(5)]
+    turns = []
+    for turn in range(5):  # a burst makes a small log ten times as large
+        new = make_gateway(bench.credentials, bench.place(f"thousand-{turn}"))
+        with (
+            run_gateway(new, mode="checkpoint") as beginner,
+            run_gateway(large, mode="checkpoint") as veteran,
+        ):
+            bench.fill(beginner, small)
+            bench.fill(veteran, small)
+            turns.append((bench.burst(beginner), bench.burst(veteran)))
     rates = [statistics.median(rates) for rates in zip(*turns, strict=True)]
     yield Row(
         key="million",
         figure=f"acknowledged with {count:,} entries stored",
         value=rates[1],
         unit="/s",
-        yardstick="with 10,000 stored",
+        yardstick=f"with {small:,} stored",
         against=rates[0],
         goal=0.9,
-        note="50 TLS clients × 20 in flight, signature for each commit; median of five turns of 10,000",
+        note="50 TLS clients × 20 in flight, signature for each commit; median of five, both started anew",
     )
 
 

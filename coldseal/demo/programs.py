@@ -39,6 +39,7 @@ class Program:
         """Prepare ``coldseal ARGUMENTS``; its output goes to ``NAME.log`` in ``folder``."""
         self.name = name
         self.log = folder / f"{name}.log"
+        self.command: tuple[str, ...] = COLDSEAL
         self._arguments = tuple(arguments)
         self._health = f"http://127.0.0.1:{health_port}"
         self._process: asyncio.subprocess.Process | None = None
@@ -67,7 +68,7 @@ class Program:
         """Start the process, appending to its log."""
         with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *COLDSEAL, *self._arguments, stdout=output, stderr=output, start_new_session=True
+                *self.command, *self._arguments, stdout=output, stderr=output, start_new_session=True
             )
 
     async def ready(self, http: aiohttp.ClientSession, *, within_s: float) -> None:

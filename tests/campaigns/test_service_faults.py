@@ -34,6 +34,7 @@ from coldseal.service.config import load_service
 from coldseal.service.storage.database import open_database
 from coldseal.signing.secrets import read_symmetric_key
 from tests.campaigns.figures import say
+from tests.campaigns.wrong_program import command_of
 from tests.faulty import Fault, Proxy
 from tests.waiting import until
 
@@ -78,6 +79,7 @@ class Stage:
     fleet: Fleet
     right: Path
     wrong: dict[str, Path]
+    patience_s: float = READY_S
 
     def said(self, event: str) -> int:
         """Count an event of the gateway and its uplink."""
@@ -86,7 +88,7 @@ class Stage:
     async def acknowledging(self, more: int = 60) -> None:
         """Wait until so many readings more are acknowledged."""
         goal = self.fleet.total + more
-        await until(lambda: self.fleet.total >= goal)
+        await until(lambda: self.fleet.total >= goal, within_s=self.patience_s)
 
     async def published(self) -> None:
         """Wait until everything that was acknowledged by now has a receipt."""
@@ -106,7 +108,7 @@ async def until_published(stage: Stage, size: int) -> None:
     async def is_done() -> bool:
         return (await stage.status())["published"] >= size
 
-    await until(is_done)
+    await until(is_done, within_s=stage.patience_s)
 
 
 def gateway_of(site: Site, uplink_port: int) -> Program:
@@ -138,6 +140,12 @@ def service_of(site: Site, *more: str) -> Program:
     )
 
 
+def with_fault(program: Program, fault: str) -> Program:
+    """Put a fault into a program, or none."""
+    program.command = command_of(fault) if fault else program.command
+    return program
+
+
 def right_now() -> datetime:
     """Give this moment: certificates live by the real clock."""
     return datetime.fromtimestamp(time_ns() / 1e9, UTC)
@@ -157,8 +165,8 @@ def wrong_certificates(site: Site) -> dict[str, Path]:
 
 
 @asynccontextmanager
-async def staged(folder: Path) -> AsyncIterator[Stage]:
-    """Start everything, and stop it at the end."""
+async def staged(folder: Path, fault: str = "") -> AsyncIterator[Stage]:
+    """Start everything, one program perhaps with a fault, and stop it at the end."""
     site = await prepare_site(folder, 2)
     certificate = next((site.pki / "service").glob("*.pem"))
     inner = server_context(certificate, certificate.with_suffix(".key"), site.pki / "root.pem")
@@ -167,9 +175,11 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
     proxy = Proxy(site.service_port, inner, outer)
     async with (
         aiohttp.ClientSession() as http,
-        service_of(site) as service,
+        with_fault(service_of(site), fault if fault == "promised-only" else "") as service,
         proxy.running(),
-        gateway_of(site, proxy.port) as gateway,
+        with_fault(
+            gateway_of(site, proxy.port), f"{fault}={site.service_http}" if fault == "waits-for" else ""
+        ) as gateway,
     ):
         await service.ready(http, within_s=READY_S)
         await gateway.ready(http, within_s=READY_S)
@@ -303,7 +313,7 @@ async def play(stage: Stage, fault: str) -> None:
     expired = stage.said("certificate.expired")
     assert lost == restored, fault
     async with FAULTS[fault](stage):
-        await until(lambda: stage.said("uplink.lost") > lost)
+        await until(lambda: stage.said("uplink.lost") > lost, within_s=stage.patience_s)
         await stage.acknowledging()
     await stage.acknowledging(10)
     await stage.published()
@@ -340,3 +350,28 @@ async def test_each_fault_is_told_once_and_loses_nothing(tmp_path: Path, rounds:
     assert len(there.readings) == len(set(there.readings))
     assert there.readings == here.readings[: len(there.readings)]
     assert faults_of(stage.site) == []
+
+
+async def play_with(fault: str, folder: Path) -> tuple[bool, int]:
+    """Kill the service where a program has a fault; gives whether it was found, and the roll-backs told."""
+    async with staged(folder, fault) as stage:
+        await stage.acknowledging(10)
+        stage.patience_s, is_found = 3.0, False
+        try:
+            await play(stage, "killed")
+        except (AssertionError, TimeoutError):
+            is_found = True
+        await stage.service.start()  # else its sensors would wait for ever
+        return is_found, stage.said("uplink.rolled-back")
+
+
+async def test_a_gateway_that_waits_for_the_service_is_found(tmp_path: Path) -> None:
+    """A seeded fault: it answers only while the service runs."""
+    assert await play_with("waits-for", tmp_path) == (True, 0)
+
+
+async def test_a_service_that_only_promises_is_found(tmp_path: Path) -> None:
+    """A seeded fault: it gives receipts, and stores nothing but its first batches."""
+    is_found, rolled_back = await play_with("promised-only", tmp_path)
+    assert is_found
+    assert rolled_back > 0

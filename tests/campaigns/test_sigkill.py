@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import cycle
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -33,6 +34,8 @@ from coldseal.gateway.config import load_gateway
 from coldseal.gateway.records import open_reader
 from coldseal.gateway.store.pruned import PrunedError
 from coldseal.gateway.store.reader import LogReader
+from tests.campaigns.figures import say
+from tests.campaigns.wrong_program import command_of
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -171,6 +174,39 @@ class Chapter:
             which = ("--archive", str(bundle), "--before", str(size), "--legal-hold-checked")
             await run_command("gateway", "prune", config, *which, *words)
 
+    async def hunt(self, fault: str, most: int) -> int:
+        """Kill a gateway with a fault until the judge finds it; gives the kills that this took."""
+        wrong = self.site.gateway(self.site.gateway_http)
+        wrong.command = command_of(fault)
+        running = asyncio.ensure_future(self.fleet.run())
+        try:
+            async with aiohttp.ClientSession() as http:
+                for kills in range(1, most + 1):
+                    async with wrong:
+                        await wrong.ready(http, within_s=READY_S)
+                        goal = self.fleet.total + SENSORS
+                        await until(partial(self._has_acknowledged, goal))
+                        await asyncio.sleep(self._chance.uniform(0.0, LOAD.longest_s))
+                        await wrong.kill()
+                    if self._finds_something():
+                        return kills
+        finally:
+            running.cancel()
+        return 0
+
+    def _has_acknowledged(self, goal: int) -> bool:
+        """Whether so many readings were acknowledged."""
+        return self.fleet.total >= goal
+
+    def _finds_something(self) -> bool:
+        """Whether the judge objects to what the log has by now."""
+        try:
+            self.judge_readings(held_by(self.entries()).readings)
+        except AssertionError as error:
+            say(str(error).splitlines()[0])
+            return True
+        return False
+
     def judge(self) -> None:
         """Hold what the log has against what the sensors were told, and verify it."""
         entries = self.entries()
@@ -252,6 +288,15 @@ async def test_no_kill_loses_or_doubles_an_acknowledged_reading(tmp_path: Path) 
         chapter.judge_readings([*held, first])
     with pytest.raises(AssertionError, match="out of order"):
         chapter.judge_readings([held[later], *held[1:later], first, *held[later + 1 :]])
+
+
+@pytest.mark.parametrize("fault", ["acknowledged-first", "duplicates-taken"])
+async def test_a_gateway_with_a_fault_is_found_by_its_kills(tmp_path: Path, fault: str) -> None:
+    """Seeded faults of the running program: it answers before it commits; it takes duplicates for new."""
+    chapter = Chapter(await prepare_site(tmp_path, SENSORS), SEED)
+    kills = await chapter.hunt(fault, 3 * len(ROUNDS))
+    say(f"{fault}: found after {kills} kills, seed {SEED}")
+    assert kills > 0
 
 
 @pytest.mark.soak
