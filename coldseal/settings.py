@@ -28,7 +28,7 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 _SCHEMES: Final = ("file:", "env:", "pkcs11:", "tpm:")
 _IN_FILES: Final = ("file:", "tpm:key=", "tpm:seal=")
-_PIN_FILE: Final = re.compile(r"(pin-source=file:)([^&]+)")
+_PIN_FILE: Final = re.compile(r"((?:pin-source|auth)=file:)([^&]+)")
 _LARGEST_PORT: Final = 65_535
 
 

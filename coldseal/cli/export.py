@@ -186,6 +186,8 @@ def gather(source: Source, wish: Wish, *, is_tail: bool) -> tuple[Contents, int]
     stamped = [each for each in source.timestamps(size) if _is_within(each.size, runs, size)]
     chosen = {note: None for note in notes if _is_within(size_of(note), runs, size)}
     chosen |= dict.fromkeys(each.note for each in stamped)
+    counted = [each for each in source.counts(size) if _is_within(each.size, runs, size)]
+    chosen |= dict.fromkeys(each.note for each in counted)
     contents = Contents(
         source.policy,
         make_layout(size, runs, blocks.nodes),
@@ -197,6 +199,7 @@ def gather(source: Source, wish: Wish, *, is_tail: bool) -> tuple[Contents, int]
         {each.size: each.response for each in stamped},
         source.timestamp_ca() if stamped else b"",
         page(),
+        {each.size: (each.attest, each.signature) for each in counted},
     )
     return contents, wanted - kept
 

@@ -12,12 +12,17 @@ from coldseal.cli.output import print_facts, print_json, print_lines
 ADMISSION = "admission.json"
 
 
-def clone(config: Path, /, *, keys: Path, set_: list[str] | None = None, as_json: bool = False) -> int:
+def clone(
+    config: Path, /, *, keys: Path, why: str, set_: list[str] | None = None, as_json: bool = False
+) -> int:
     """Restore a lost gateway on new hardware: its log from the service, and a new log that continues it.
+
+    Takes a role that may `recover`; who did it, and why, stands at the begin of the new log.
 
     Args:
         config: gateway.toml of the lost gateway; its data folder holds no log.
         keys: folder with the backup of the key files that the configuration names.
+        why: such as what happened to the old machine.
         set_: one setting to override, as table.key=value; may be given several times.
         as_json: answer with one JSON object.
     """
@@ -27,7 +32,7 @@ def clone(config: Path, /, *, keys: Path, set_: list[str] | None = None, as_json
     from coldseal.gateway.config import load_gateway
 
     settings = load_gateway(config, set_ or ())
-    made = asyncio.run(cloning.clone(settings, keys, _progress))
+    made = asyncio.run(cloning.clone(settings, keys, _progress, why))
     admission = write_admission(config, set_)
     facts = {
         "copied": settings.gateway.origin,

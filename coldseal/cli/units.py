@@ -6,6 +6,7 @@ that can be written, and only what is configured can be reached. Starts nothing 
 
 import ipaddress
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +22,11 @@ Resolve = Callable[[str], Sequence[str]]
 STATE = Path("/var/lib")
 """Where systemd keeps the folders of units with a user of their own."""
 
+CHRONY = "_chrony"
+"""The group of chronyd, as Debian calls it."""
+
 _OPTION = "?passphrase="
+_AUTH = re.compile(r"auth=file:([^&]+)")
 
 
 class Secret(NamedTuple):
@@ -53,6 +58,8 @@ class Unit(NamedTuple):
         has_tpm: whether the TPM is used.
         reads_clock: whether the program asks the kernel how good its clock is, and who its callers are.
         notes: what a person must know.
+        chrony: folder of chronyd's command socket, where that is asked.
+        memory_mb: memory that the program means to use, in MiB; 0: it has no budget.
     """
 
     about: str
@@ -66,6 +73,8 @@ class Unit(NamedTuple):
     has_tpm: bool
     reads_clock: bool = False
     notes: tuple[str, ...] = ()
+    chrony: Path | None = None
+    memory_mb: int = 0
 
 
 def secrets_of(data: Path, named: Sequence[tuple[str, object]]) -> tuple[Secret, ...]:
@@ -78,6 +87,14 @@ def secrets_of(data: Path, named: Sequence[tuple[str, object]]) -> tuple[Secret,
     found = []
     for key, value in named:
         text = str(value or "")
+        if (
+            text.startswith("tpm:")
+            and (auth := _AUTH.search(text))
+            and not _usual(auth[1]).is_relative_to(data)
+        ):
+            setting = f"{key}={text[: auth.start(1)]}\0/{key}.auth{text[auth.end(1) :]}"
+            found.append(Secret(f"{key}.auth", _usual(auth[1]), setting))
+            continue
         scheme = next((each for each in ("file:", "tpm:seal=") if text.startswith(each)), "")
         place, option, inner = text.removeprefix(scheme).partition(_OPTION)
         if not text or not (scheme or isinstance(value, Path)) or _usual(place).is_relative_to(data):
@@ -133,6 +150,8 @@ def gateway_unit(config: GatewayConfig, unit: Unit, networks: Sequence[str]) -> 
         notes.append("place: for that they must lie in the data folder.")
     if any(each.certificate_key for each in config.uplink.witnesses):
         notes.append("A key of [[uplink.witnesses]] must be readable for this unit's user by itself.")
+    if any(each.key or each.token for each in config.routes):
+        notes.append("A key or token of [[routes]] must be readable for this unit's user by itself.")
     writable = [config.archive.directory, config.log.file and config.log.file.parent]
     return unit._replace(
         secrets=secrets,
@@ -143,6 +162,8 @@ def gateway_unit(config: GatewayConfig, unit: Unit, networks: Sequence[str]) -> 
         has_tpm=has_tpm,
         reads_clock=True,
         notes=tuple(notes),
+        chrony=config.time.chrony.parent if config.time.source == "chrony" else None,
+        memory_mb=config.budget.memory_mb,
     )
 
 
@@ -182,13 +203,16 @@ def render(unit: Unit) -> str:
         "[Unit]",
         f"Description={unit.about}",
         "Wants=network-online.target",
-        "After=network-online.target",
+        "After=network-online.target"
+        if unit.chrony is None
+        else "After=network-online.target chrony.service",
         "StartLimitIntervalSec=0",
         "",
         "[Service]",
         f"ExecStart={_command(unit)}",
         "ExecReload=/bin/kill -HUP $MAINPID",
         *_LIFE,
+        *(_memory(unit.memory_mb) if unit.memory_mb else ()),
         "",
         "# who it is: no user that anybody else is, and secrets that nobody else reads",
         *_holder(unit),
@@ -199,6 +223,7 @@ def render(unit: Unit) -> str:
         "# what it sees and what it may ask of the kernel",
         *_NARROW,
         *(_CLOCK if unit.reads_clock else _NO_CLOCK),
+        *([] if unit.chrony is None else _asking(unit.chrony)),
         *_devices(unit),
         "",
         "# whom it may speak to, beside this machine",
@@ -264,6 +289,16 @@ _CLOCK = (
 _NO_CLOCK = ("ProtectClock=yes", "PrivateUsers=yes")
 
 
+def _memory(budget: int) -> tuple[str, ...]:
+    """Write where memory ends: beyond the budget, because caches and buffers of the kernel count too."""
+    return (
+        "# above budget.memory_mb nobody new is let in; here caches go, and then the program starts anew",
+        f"MemoryHigh={budget + max(budget // 4, 128)}M",
+        f"MemoryMax={budget + max(budget // 2, 256)}M",
+        "MemorySwapMax=0",
+    )
+
+
 def _command(unit: Unit) -> str:
     """Write what is started, with the secrets where systemd puts them."""
     settings = [*unit.settings, *(each.setting for each in unit.secrets if each.setting)]
@@ -305,6 +340,19 @@ def _devices(unit: Unit) -> list[str]:
         "DevicePolicy=closed",
         "DeviceAllow=/dev/tpmrm0 rw",
         "SupplementaryGroups=tss",
+    ]
+
+
+def _asking(folder: Path) -> list[str]:
+    """Write what lets the program ask chronyd, which answers to a socket in its own folder."""
+    try:
+        group = folder.group()
+    except (OSError, KeyError):  # chronyd does not run here, or this is another machine
+        group = CHRONY
+    return [
+        "# to ask chronyd, whose folder only its own group may enter",
+        f"SupplementaryGroups={group}",
+        f"ReadWritePaths=-{_quoted(str(folder))}",
     ]
 
 

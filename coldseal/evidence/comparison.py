@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log.evidence import Fault, Verdict
 from coldseal.core.log.merkle import HASH_SIZE
-from coldseal.core.log.table import HEADER, first_difference
+from coldseal.core.log.table import HEADERS_KNOWN, first_difference, rows_before
 from coldseal.evidence.files import TABLE
 from coldseal.evidence.reader import MAX_ENTRIES, Archive
 from coldseal.evidence.work import cut
@@ -32,15 +32,17 @@ class TableComparison:
         self._archive = Archive(bundle.path)
         self._file = self._archive.open(TABLE)
         self._last = 0
-        header = HEADER.encode()
-        if self._file.read(len(header)) != header:
+        header, before = (each.encode() for each in HEADERS_KNOWN)
+        begin = self._file.read(len(before))
+        self._is_before = begin == before
+        if not self._is_before and begin + self._file.read(len(header) - len(before)) != header:
             self._differ(0)
 
     def compare(self, stretch: Stretch) -> None:
         """Compare the rows of the next stretch."""
         if self.fault is not None or not stretch.table:
             return
-        expected = stretch.table.encode()
+        expected = (rows_before(stretch.table) if self._is_before else stretch.table).encode()
         found = self._file.read(len(expected))
         if found != expected:
             self._differ(self._find(stretch.first, found))
@@ -62,4 +64,5 @@ class TableComparison:
         file = next(file for file in self._bundle.files if any(first == start for start, _ in file.pieces))
         pieces, _ = cut(file, self._archive.read(file.name, MAX_ENTRIES))
         entries = next(piece.entries for piece in pieces if piece.run[0] == first)
-        return first_difference(found.decode(errors="replace"), first, entries)
+        table = found.decode(errors="replace")
+        return first_difference(table, first, entries, is_before=self._is_before)

@@ -27,10 +27,14 @@ CHECKPOINTS: Final = "checkpoints/"
 CERTIFICATES: Final = "certificates/"
 TIMESTAMPS: Final = "timestamps/"
 TIMESTAMP_CA: Final = "timestamps/ca.pem"
+COUNTER: Final = "counter/"
+STATED: Final = ".attest"
+SIGNED: Final = ".sig"
 
 _PLAIN: Final = frozenset({PROOF, TABLE, POLICY, RECORD_KEY, INSTRUCTIONS, PAGE, TIMESTAMP_CA})
 _NUMBERED: Final = re.compile(
     r"checkpoints/[0-9]{6}|certificates/[a-z0-9][a-z0-9.-]*\.pem|timestamps/[1-9][0-9]{0,14}\.tsr"
+    r"|counter/[1-9][0-9]{0,14}\.(?:attest|sig)"
 )
 
 LOOSE: Final = 4096

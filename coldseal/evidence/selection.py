@@ -148,8 +148,9 @@ def _is_wanted(entry: Entry, wish: Wish) -> bool:
         return True
     if entry.kind not in _NAMING:
         return False
-    device = entry.src.get("dev", entry.data.get("device"))
-    return wish.names(device, entry.data.get("sensor"))
+    inner = entry.data.get("calibration")
+    said = inner if isinstance(inner, dict) else entry.data
+    return wish.names(entry.src.get("dev", said.get("device")), said.get("sensor"))
 
 
 def _place(source: Source, t: str) -> int:

@@ -35,6 +35,15 @@ class Stamped(NamedTuple):
     response: bytes
 
 
+class Count(NamedTuple):
+    """A count of the chip's: size and note of the checkpoint it is bound to, what was stated, and signed."""
+
+    size: int
+    note: bytes
+    attest: bytes
+    signature: bytes
+
+
 class Entries(Protocol):
     """Entries and hashes of a log.
 
@@ -70,6 +79,9 @@ class Source(Entries, Protocol):
 
     def timestamps(self, size: int) -> list[Stamped]:
         """Give the timestamps of checkpoints over at most ``size`` entries, rising."""
+
+    def counts(self, size: int) -> list[Count]:
+        """Give the counter's certifications at checkpoints over at most ``size`` entries, rising."""
 
     def certificates(self) -> dict[str, bytes]:
         """Give certificates as PEM, by the name that they shall have."""

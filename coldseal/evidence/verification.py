@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from coldseal.core.log.evidence import Case, Fault, Policy, Report, Verdict, judge
 from coldseal.evidence.comparison import TableComparison
 from coldseal.evidence.compression import unpacked
-from coldseal.evidence.files import TABLE, TIMESTAMPS
+from coldseal.evidence.files import COUNTER, TABLE, TIMESTAMPS
 from coldseal.evidence.reader import Bundle, DamagedBundleError, open_bundle
 from coldseal.evidence.work import Examined, Scanned, Workers, rules_for, share
 
@@ -65,6 +65,7 @@ class Answer:
         timestamps: how many timestamps hold.
         untested: timestamps for which no root is known.
         history: the keys of the log, as the bundle shows them; None where it cannot be read.
+        counts: how many certifications of the chip's counter hold.
         followed_at: when the proven link to the log before was cosigned, seconds since 1970; 0 for none.
     """
 
@@ -74,6 +75,7 @@ class Answer:
     timestamps: int = 0
     untested: int = 0
     history: KeyHistory | None = None
+    counts: int = 0
     followed_at: int = 0
 
 
@@ -130,6 +132,8 @@ class _Verification:
             faults.append(Fault(Verdict.GENESIS, 0, "the genesis entry is not there"))
         held, untested, bad = _check_timestamps(bundle, case, self._question.roots)
         faults += bad
+        counts, bad = _check_counts(bundle, case)
+        faults += bad
         table = TableComparison(bundle) if is_checked and TABLE in bundle.sums else None
         examinations = (
             Examined(files, rules_for(case.rules, files), is_tabled=table is not None)
@@ -137,7 +141,7 @@ class _Verification:
         )
         examined = self._counted(workers.do(examinations))
         report = judge(case, _compared(table, examined, faults), faults)
-        return Answer(report, self._policy, 0, held, untested, case.history)
+        return Answer(report, self._policy, 0, held, untested, case.history, counts)
 
     def _counted(self, found: Iterable[Result]) -> Iterator[Result]:
         """Pass results on, and say how far they are; the second pass goes on from the first."""
@@ -171,3 +175,12 @@ def _check_timestamps(
     from coldseal.evidence.timestamps import check_timestamps  # noqa: PLC0415 # most bundles need no X.509
 
     return check_timestamps(bundle, case, roots)
+
+
+def _check_counts(bundle: Bundle, case: Case) -> tuple[int, list[Fault]]:
+    """Verify each certification of the counter; gives how many hold, and what is wrong."""
+    if not any(name.startswith(COUNTER) for name in bundle.sums):
+        return 0, []
+    from coldseal.evidence.counts import check_counts  # noqa: PLC0415 # most bundles are of no chip
+
+    return check_counts(bundle, case)

@@ -192,7 +192,7 @@ class Workers:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Let the processes end: jobs that nobody has begun are dropped, and no process is ended by a signal."""
+        """Let the processes end: jobs that nobody has begun are dropped, no process is ended by a signal."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         while _OPEN:

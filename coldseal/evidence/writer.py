@@ -19,12 +19,15 @@ from coldseal.core.log.table import HEADER, table_rows
 from coldseal.evidence.files import (
     CERTIFICATES,
     CHECKPOINTS,
+    COUNTER,
     INSTRUCTIONS,
     MANIFEST,
     PAGE,
     POLICY,
     PROOF,
     RECORD_KEY,
+    SIGNED,
+    STATED,
     TABLE,
     TIMESTAMP_CA,
     TIMESTAMPS,
@@ -66,6 +69,7 @@ class Contents:
         timestamps: answers of authorities, by the size of the stamped checkpoint.
         timestamp_ca: roots of the authorities, PEM; empty for none.
         page: the verifier as a page; empty for none.
+        counts: statements of the chip's counter and their signatures, by the size of their checkpoint.
     """
 
     policy: Policy
@@ -78,6 +82,7 @@ class Contents:
     timestamps: Mapping[int, bytes] = field(default_factory=dict)
     timestamp_ca: bytes = b""
     page: bytes = b""
+    counts: Mapping[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -142,6 +147,9 @@ class _Writer:
             self._put(f"{TIMESTAMPS}{size}.tsr", response)
         if contents.timestamp_ca:
             self._put(TIMESTAMP_CA, contents.timestamp_ca)
+        for size, (attest, signature) in sorted(contents.counts.items()):
+            self._put(f"{COUNTER}{size}{STATED}", attest)
+            self._put(f"{COUNTER}{size}{SIGNED}", signature)
         manifest: dict[str, canonical.Value] = {
             **describe_policy(policy),
             "entries": names,

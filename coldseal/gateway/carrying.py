@@ -108,7 +108,15 @@ def _ranges(pairs: Sequence[tuple[int, int]]) -> list[Value]:
     ]
 
 
-async def carry(config: GatewayConfig, survey: Survey, plan: Plan, known: Redelivery, clock: Clock) -> int:
+async def carry(
+    config: GatewayConfig,
+    survey: Survey,
+    plan: Plan,
+    known: Redelivery,
+    clock: Clock,
+    *,
+    access: bytes = b"",
+) -> int:
     """Begin the next log: with its genesis, the gap, and what it takes over; gives the seq of the gap.
 
     Args:
@@ -117,6 +125,7 @@ async def carry(config: GatewayConfig, survey: Survey, plan: Plan, known: Redeli
         plan: what was found.
         known: the messages that were sealed there lately.
         clock: gives the moment.
+        access: what the `access` entry says of whoever asked for it; empty for what a start does by itself.
 
     Raises:
         OperatorError: the next log cannot begin so.
@@ -125,10 +134,11 @@ async def carry(config: GatewayConfig, survey: Survey, plan: Plan, known: Redeli
     log = open_log(config, read_symmetric_key(config.store.key, _HERE), clock.now().t_ms)
     try:
         run = Run(config, log, clock, before=survey.checkpoint_key())
-        run.known = known
+        run.known.redelivery = known
         await run.append(start_drafts(config, log, run.keys, run.journal, clock))
-        said = encode(gap_data(survey.origin, plan, clock))
-        (gap,) = await run.append([run.journal.draft("gap", said, clock.now())])
+        said = [("access", access)] if access else []
+        said.append(("gap", encode(gap_data(survey.origin, plan, clock))))
+        *_, gap = await run.append([run.journal.draft(*each, clock.now()) for each in said])
         imports = (
             run.journal.draft("import", encode(carried(raw, _WHO, _WHY)), clock.now())
             for raw in survey.entries_from(plan.published, is_all=bool(config.uplink.url))

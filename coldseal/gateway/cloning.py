@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from coldseal.core.access import Action
 from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import Note, cosigned_at, parse_note
 from coldseal.core.log.merkle import leaf_hash
@@ -25,6 +26,7 @@ from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.clock import Clock, render_time
 from coldseal.gateway.continued import LAST, RECEIPT, write_continued
 from coldseal.gateway.copying import FalseCopyError, ServiceCopy
+from coldseal.gateway.persons import Asked, Directory, access_data
 from coldseal.gateway.replacing import QUARANTINE, in_order
 from coldseal.gateway.store.journal import SETTINGS
 from coldseal.gateway.store.log import Group, Log
@@ -243,19 +245,23 @@ def _keep(config: GatewayConfig, folder: Path, receipt: StoredReceipt) -> None:
     (folder / CONFIG).write_text(_reading_config(config))
 
 
-async def clone(config: GatewayConfig, keys: Path, told: Callable[[int, int], None]) -> Cloned:
+async def clone(config: GatewayConfig, keys: Path, told: Callable[[int, int], None], why: str) -> Cloned:
     """Restore a lost gateway on new hardware: its log for reading, and a log that continues it.
 
     Args:
         config: the configuration of the lost gateway; its data folder holds no log.
         keys: folder with the key backup: the files that the configuration names.
         told: is told how many entries are done, of how many.
+        why: in words.
 
     Raises:
-        OperatorError: there is a log already, or a key is missing or another one.
+        OperatorError: the user of this process may not, which cannot be put on record where there is no log;
+            there is a log already, or a key is missing or another one.
         UnavailableError, TrustError: the copy cannot be fetched or believed, or the disk cannot be written.
     """
     data, origin = config.gateway.data, config.gateway.origin
+    person = Directory(config.administration).require(Action.RECOVER)
+    access = access_data(person, Asked(Action.RECOVER, why, {"do": "clone"}), "allowed")
     if (data / LOG_FOLDER / HEAD_NAME).exists():
         raise OperatorError(f"{data} holds a log already", "Give the new gateway an empty data folder")
     restore_keys(config, keys)
@@ -272,7 +278,7 @@ async def clone(config: GatewayConfig, keys: Path, told: Callable[[int, int], No
     async with opened(config, folder / LOG_FOLDER, origin) as before:
         known = known_messages(config, before)
     note = (folder / LAST).read_bytes()
-    await begin_next(config, note, known, [("gap", gap)])
+    await begin_next(config, note, known, [("access", canonical.parse(access, where="access")), ("gap", gap)])
     return Cloned(folder, size, next_origin(origin))
 
 

@@ -14,12 +14,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coldseal.core.attestation.structures import NvInfo, parse_attest
+from coldseal.core.attestation.counts import BadCountError, parse_count, verify_count
 from coldseal.core.log.checkpoint import parse_note
 from coldseal.core.log.keys import history_of
-from coldseal.core.log.note import NoteSignature
 from coldseal.core.log.signature import low_s
-from coldseal.core.log.verifier import CheckpointSignatureError
 from coldseal.errors import ColdsealError, InputError, TrustError, UnavailableError
 from coldseal.gateway.refusal import COUNTER, Refusal, RolledBackError, write_refusal
 from coldseal.gateway.store.database import fetch, open_database, translated
@@ -212,7 +210,7 @@ class Counting:
                 chip.increment()
             stated = chip.certify(hashlib.sha256(parse_note(found.note).text).digest())
             counted = Counted(value, State.CERTIFIED, planned.origin, size, stated.attest, stated.signature)
-            _value_of(counted)
+            _require_value(counted)
             book.keep(counted)
         _log.emit(events.COUNTER_RAISED, value=value, size=size)
         return counted
@@ -330,24 +328,19 @@ def _chip(config: GatewayConfig) -> TpmCounter:
     return open_counter(config.keys.checkpoint, _HERE, config.hardware.counter)
 
 
-def _value_of(counted: Counted) -> bytes:
-    """Read what the chip certified, and insist that it is the count.
-
-    Returns:
-        The hash that the statement carries.
+def _require_value(counted: Counted) -> None:
+    """Insist that what the chip certified is the count.
 
     Raises:
         CounterLostError: it is another value: somebody else raises the counter.
     """
     try:
-        stated = parse_attest(counted.attest)
+        value, _ = parse_count(counted.attest)
     except InputError as error:
         raise CounterLostError(f"the certification of {counted.value} is none: {error}") from error
-    content = stated.attested.content if isinstance(stated.attested, NvInfo) else b""
-    if int.from_bytes(content) != counted.value:
-        what = f"the TPM certified {content.hex()}, expected {counted.value}"
+    if value != counted.value:
+        what = f"the TPM certified {value}, expected {counted.value}"
         raise CounterLostError(f"{what}: somebody else raises its counter")
-    return stated.extra
 
 
 def _is_of(counted: Counted, reader: LogReader) -> bool:
@@ -359,7 +352,7 @@ def _is_of(counted: Counted, reader: LogReader) -> bool:
         return True  # pruned, or over a hole that the log states: there is nothing to compare
     key = history_of(counted.origin, reader.settings()).at(counted.size).checkpoint[0]
     try:
-        key.verify(counted.attest, NoteSignature(key.name, key.id, low_s(counted.signature)))
-        return _value_of(counted) == hashlib.sha256(parse_note(found.note).text).digest()
-    except (CheckpointSignatureError, CounterLostError):
+        text, signature = parse_note(found.note).text, low_s(counted.signature)
+        return verify_count(counted.attest, signature, text, key) == counted.value
+    except (BadCountError, InputError):
         return False

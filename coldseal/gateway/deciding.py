@@ -35,13 +35,14 @@ from coldseal.gateway.cloning import (
 from coldseal.gateway.copying import ServiceCopy
 from coldseal.gateway.counting import accept
 from coldseal.gateway.persons import Asked, Directory, access_data
+from coldseal.gateway.recovery import is_sound
 from coldseal.gateway.refusal import COUNTER, NAME, Refusal, read_refusal
 from coldseal.gateway.replacing import QUARANTINE, in_order
 from coldseal.gateway.store.disk import DISK
 from coldseal.gateway.store.lost import LostError
 from coldseal.gateway.store.opening import lock_log
 from coldseal.gateway.store.pruned import PrunedError
-from coldseal.gateway.store.reader import LogReader
+from coldseal.gateway.store.reader import HEAD_NAME, LogReader
 from coldseal.gateway.uplink.contact import disagreement, own_keys
 from coldseal.gateway.writer import LOG_FOLDER, REDELIVERY_WINDOW, Run
 from coldseal.signing.private_files import sync_directory
@@ -110,10 +111,7 @@ class Decision:
         if found is None:
             raise OperatorError(f"{self._data} has nothing to decide", "The gateway does not refuse: run it")
         self.refusal: Refusal = found
-        self._person = Directory(config.administration).myself()
-        if not self._person.may(Action.RECOVER):
-            hint = "It takes a role that may: see administration.assigned in gateway.toml"
-            raise OperatorError(f"{self._person.user} may not {Action.RECOVER}", hint)
+        self._person = Directory(config.administration).require(Action.RECOVER)
 
     async def restore(self) -> Decided:
         """Bring the log to where the service has it, under its own origin.
@@ -138,7 +136,7 @@ class Decision:
             async with Run.open(msgspec.structs.replace(self._config, gateway=gateway)) as run:
                 drafts = [self._access("restore"), self._gap("restore", reader, common, size)]
                 for raw in self._left(reader, common):
-                    run.known.replay(parse_entry(raw))
+                    run.known.redelivery.replay(parse_entry(raw))
                     drafts.append(("import", carried(raw, self._who, WHY_CARRIED)))
                 count = len(drafts) - 2
                 for at in range(0, len(drafts), GROUP_ENTRIES):
@@ -264,6 +262,31 @@ class Decision:
             raise UnavailableError(str(self._data / NAME), str(error.strerror)) from error
         origin = in_order(self._config).gateway.origin
         return Decided(origin, common, fetched, carried_over, folder)
+
+
+async def admit_salvage(config: GatewayConfig, why: str) -> bytes:
+    """Insist that the user of this process may recover a log; a refusal is on record where that is sound.
+
+    Args:
+        config: the gateway's configuration; no gateway may run.
+        why: in words.
+
+    Returns:
+        What the `access` entry says.
+
+    Raises:
+        OperatorError: the user may not, or somebody writes the log.
+        UnavailableError: the log cannot be read now.
+    """
+    config, asked = in_order(config), Asked(Action.RECOVER, why, {"do": "salvage"})
+    try:
+        person = Directory(config.administration).require(asked.action)
+    except OperatorError:
+        if (config.gateway.data / LOG_FOLDER / HEAD_NAME).exists() and await is_sound(config):
+            async with Run.open(config, asked):  # which refuses as well, and says so in the log
+                pass
+        raise
+    return access_data(person, asked, "allowed")
 
 
 async def shared(reader: LogReader, copy: ServiceCopy) -> int:

@@ -86,6 +86,18 @@ class Directory:
         """Say who this process belongs to."""
         return self.person(os.getuid(), os.getgid(), os.getpid())
 
+    def require(self, action: Action) -> Person:
+        """Say who this process belongs to, and insist that the user may do something.
+
+        Raises:
+            OperatorError: the user may not.
+        """
+        person = self.myself()
+        if not person.may(action):
+            hint = "It takes a role that may: see administration.assigned in gateway.toml"
+            raise OperatorError(f"{person.user} may not {action}", hint)
+        return person
+
     def named(self, user: str) -> Person:
         """Say who a user is, by name.
 

@@ -142,7 +142,7 @@ class Authority:
         """Sign a certificate for a key that its holder made; it is in the register when it is returned.
 
         Raises:
-            InputError: the name or a host is not acceptable.
+            InputError: the name or a host is not acceptable, or the name is in force for another role.
             OperatorError: the CA's own certificate has ended, or the folder refuses.
         """
         issuer = self.issuer.certificate
@@ -161,6 +161,8 @@ class Authority:
         )
         leaf = builder.sign(self.issuer.key, hashes.SHA256())
         with self.register.locked():
+            if self.config.ca.one_role:
+                self.register.require_one_role(role, name, now=int(now.timestamp()))
             self.register.add(Issued.of(leaf, role, name, t=int(now.timestamp())))
         return leaf
 

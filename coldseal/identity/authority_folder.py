@@ -49,6 +49,8 @@ class Ca(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Its key."""
     crl_url: str = ""
     """Where its revocation list can be fetched; written into certificates. Empty: it is not."""
+    one_role: bool = True
+    """No name for two roles at a time: an external broker knows a client by its name alone."""
 
 
 class Lives(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -60,13 +60,16 @@ def server_context(
     return context
 
 
-def client_context(certificate: Path | None, key: Path | None, ca: Path) -> ssl.SSLContext:
+def client_context(
+    certificate: Path | None, key: Path | None, ca: Path, *, crl: Path | None = None
+) -> ssl.SSLContext:
     """Make the context of a client that shows a certificate, if it has one, and checks the server's name.
 
     Args:
         certificate: chain, PEM, leaf first; None for a client that proves otherwise who it is.
         key: transport key, PEM, mode 0600, without passphrase.
         ca: CA certificates that the server must descend from.
+        crl: revocation list of the CA that signs the server; None checks none.
 
     Raises:
         OperatorError: a file is missing, unreadable, open to others or not what it should be.
@@ -75,6 +78,8 @@ def client_context(certificate: Path | None, key: Path | None, ca: Path) -> ssl.
     _trust(context, ca)
     if certificate is not None and key is not None:
         reload(context, certificate, key)
+    if crl is not None:
+        _revoke(context, crl)
     return context
 
 
@@ -111,8 +116,13 @@ def reload(context: ssl.SSLContext, certificate: Path, key: Path, *, crl: Path |
         hint = "Name a PEM chain and the key that belongs to it"
         raise OperatorError(f"{certificate} with {key}: {_reason(error)}", hint) from error
     if crl is not None:
-        _load(context, crl, "a PEM revocation list")
-        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        _revoke(context, crl)
+
+
+def _revoke(context: ssl.SSLContext, crl: Path) -> None:
+    """Take a revocation list in, and ask for one from then on."""
+    _load(context, crl, "a PEM revocation list")
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
 
 def _context(protocol: int) -> ssl.SSLContext:

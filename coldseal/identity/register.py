@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Generic, TypeVar
 import msgspec
 from cryptography import x509
 
-from coldseal.errors import OperatorError
+from coldseal.errors import InputError, OperatorError
 from coldseal.identity.peer import Role
 from coldseal.signing.private_files import sync_directory
 
@@ -213,6 +213,20 @@ class Register:
     def is_denied(self, serial: int) -> bool:
         """Answer whether a serial number counts no more, as of now."""
         return render_serial(serial) in self.denied()
+
+    def require_one_role(self, role: Role, name: str, *, now: int) -> None:
+        """Insist that a name is in force for no other role; to be called while `locked`.
+
+        Raises:
+            InputError: it is.
+        """
+        others = [each for each in self.issued() if each.name == name and each.role != role]
+        denied = self.denied() if others else {}
+        for each in others:
+            if each.not_after > now and each.serial not in denied:
+                end = datetime.fromtimestamp(each.not_after, UTC).isoformat(timespec="seconds")
+                held = f"the role {each.role} has it until {end} (serial {each.serial}); deny that first"
+                raise InputError("certificate", "name", name, f"a name of one role alone: {held}")
 
     def add(self, issued: Issued) -> None:
         """Note a certificate before it is given away; to be called while `locked`."""

@@ -15,7 +15,8 @@ from typing import Final
 
 SOURCES: Final = (
     *("bytes.js", "canonical.js", "zip.js", "ed25519.js", "keys.js", "note.js", "entry.js", "tree.js"),
-    *("history.js", "link.js", "bundle.js", "readings.js", "verify.js", "curve.js", "view.js"),
+    *("history.js", "link.js", "bundle.js", "coldchain.js", "readings.js", "counter.js", "verify.js"),
+    *("curve.js", "view.js"),
 )
 """The parts of the script, in the order in which they build on each other."""
 

@@ -5,7 +5,7 @@ const FORMAT = 2;
 const TILE = 256; // entries in a tile, and
 const LOOSE = 4096; // in a file that is none
 const PLAIN_NAMES = new Set(["proof", "readings.csv", "policy.json", "keys/record.pem", "READ-ME.txt", "verify.html", "timestamps/ca.pem"]);
-const NUMBERED_NAME = /^(?:checkpoints\/[0-9]{6}|certificates\/[a-z0-9][a-z0-9.-]*\.pem|timestamps\/[1-9][0-9]{0,14}\.tsr)$/;
+const NUMBERED_NAME = /^(?:checkpoints\/[0-9]{6}|certificates\/[a-z0-9][a-z0-9.-]*\.pem|timestamps\/[1-9][0-9]{0,14}\.tsr|counter\/[1-9][0-9]{0,14}\.(?:attest|sig))$/;
 
 // Gives the files, what the manifest says, and the framed entries; refuses what is damaged.
 async function openBundle(bytes) {

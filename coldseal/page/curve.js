@@ -1,4 +1,4 @@
-// The curve of one series as SVG: broken where readings are missing, with limits and excursions where the
+// The curve of one series as SVG: broken where readings are missing, with ranges and excursions where the
 // log has them.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -57,8 +57,17 @@ function summaryOf({ points }) {
   };
 }
 
+function boundsIn({ low, high }) {
+  return [low, high].filter((bound) => bound !== undefined);
+}
+
+function limitsOf({ ranges }) {
+  return ranges.flatMap(boundsIn);
+}
+
 function scaleOf(series) {
-  const { points, limits } = series;
+  const { points } = series;
+  const limits = limitsOf(series);
   const { low, high } = summaryOf(series);
   const [least, most] = [Math.min(low, ...limits), Math.max(high, ...limits)];
   const margin = (most - least) * 0.08 || 1;
@@ -80,7 +89,7 @@ function pathOf(points, missing, { x, y }) {
 }
 
 function drawCurve(series, label) {
-  const { points, limits, excursions } = series;
+  const { points, ranges, excursions } = series;
   const scale = scaleOf(series);
   const missing = missingIn(points);
   const right = FRAME.width - FRAME.right;
@@ -91,12 +100,15 @@ function drawCurve(series, label) {
     svg.append(drawn("rect", { class: kind, x: scale.x(from), y: FRAME.top, width, height: floor - FRAME.top }));
   };
   for (const span of missing) band("missing", span);
-  for (const span of excursions) band("excursion", span);
+  for (const span of excursions) if (!span.isMean) band("excursion", span); // a mean is of no moment
   for (const tick of ticksOf(scale.bottom, scale.top)) {
     svg.append(drawn("line", { class: "grid", x1: FRAME.left, x2: right, y1: scale.y(tick), y2: scale.y(tick) }));
     svg.append(drawn("text", { class: "tick", x: FRAME.left - 6, y: scale.y(tick) + 4, "text-anchor": "end" }, String(tick)));
   }
-  for (const limit of limits) svg.append(drawn("line", { class: "limit", x1: FRAME.left, x2: right, y1: scale.y(limit), y2: scale.y(limit) }));
+  for (const range of ranges) {
+    const [x1, x2] = [scale.x(range.from), scale.x(range.to)];
+    for (const limit of boundsIn(range)) svg.append(drawn("line", { class: "limit", x1, x2, y1: scale.y(limit), y2: scale.y(limit) }));
+  }
   for (const at of [0, 0.25, 0.5, 0.75, 1]) {
     const time = scale.first + at * (scale.last - scale.first);
     const anchor = at === 0 ? "start" : at === 1 ? "end" : "middle";

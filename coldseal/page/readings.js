@@ -1,6 +1,7 @@
 // Readings: the table that the entries give, the curve of each sensor, and timestamps (RFC 3161).
 
-const COLUMNS = ["seq", "time", "device", "sensor", "quantity", "value", "unit", "flags"];
+const COLUMNS = ["seq", "time", "device", "sensor", "quantity", "value", "unit", "flags", "indication", "calibration"];
+const COLUMNS_BEFORE = COLUMNS.slice(0, 8); // tables of bundles from before calibration was known
 
 function quantitiesOf({ kind, data }) {
   return kind === "reading" && Array.isArray(data.q) ? data.q.filter(isObject) : [];
@@ -16,21 +17,28 @@ function csvRow(fields) {
   return `${fields.map(csvField).join(",")}\n`;
 }
 
+// What a sensor showed, with its unit where that was another one.
+function indicationOf({ i, iu }) {
+  return [i, iu].map((text) => String(text ?? "")).filter((text) => text !== "").join(" ");
+}
+
 // The rows of one entry in readings.csv.
-function csvRows(entry) {
+function csvRows(entry, width) {
   const { seq, t, src, data } = entry;
   const flags = Array.isArray(data.flags) ? data.flags.filter((flag) => typeof flag === "string").join(" ") : "";
-  return quantitiesOf(entry).map(({ n, v, u }) => csvRow([seq, t, src.dev, data.sensor, n, v, u, flags])).join("");
+  const row = (item) => [seq, t, src.dev, data.sensor, item.n, item.v, item.u, flags, indicationOf(item), item.c];
+  return quantitiesOf(entry).map((item) => csvRow(row(item).slice(0, width))).join("");
 }
 
 // The seq at which the table is not what the entries give, or null where it is.
 function csvFault(content, entries) {
   const table = fromUtf8(content, "readings.csv");
-  let at = csvRow(COLUMNS).length;
+  const columns = [COLUMNS, COLUMNS_BEFORE].find((each) => table.startsWith(csvRow(each)));
+  if (columns === undefined) return 0;
+  let at = csvRow(columns).length;
   let last = 0;
-  if (!table.startsWith(csvRow(COLUMNS))) return 0;
   for (const entry of entries) {
-    const rows = csvRows(entry);
+    const rows = csvRows(entry, columns.length);
     if (!table.startsWith(rows, at)) return entry.seq;
     if (rows !== "") last = entry.seq;
     at += rows.length;
@@ -38,7 +46,7 @@ function csvFault(content, entries) {
   return at === table.length ? null : last;
 }
 
-// One series for each sensor and quantity: its points in order of seq, with what is known of its limits.
+// One series for each sensor and quantity: its points in order of seq, with what the log says of its product.
 function seriesOf(entries) {
   const found = new Map();
   for (const entry of entries) {
@@ -53,27 +61,11 @@ function seriesOf(entries) {
   const all = [...found.values()];
   for (const series of all) {
     series.points.sort((one, other) => one.time - other.time || one.seq - other.seq);
-    series.excursions = spansOf(entries, "excursion", series.sensor);
-    series.limits = limitsOf(entries, series);
+    series.excursions = excursionsOf(entries, series);
+    series.ranges = rangesOf(entries, series).filter(({ from, to }) => from <= series.points.at(-1).time && to > series.points[0].time);
   }
   const isTemperature = ({ unit }) => unit === "Cel";
   return all.sort((one, other) => isTemperature(other) - isTemperature(one));
-}
-
-// From and to of what entries of a kind say of a sensor.
-function spansOf(entries, kind, sensor) {
-  return entries
-    .filter(({ kind: found, data }) => found === kind && (data.sensor === undefined || data.sensor === sensor))
-    .map(({ data }) => ({ from: parseTime(data.from), to: parseTime(data.to) }))
-    .filter(({ from, to }) => from !== null && to !== null);
-}
-
-// Low and high of the newest profile for a quantity.
-function limitsOf(entries, { sensor, quantity }) {
-  const isOurs = ({ kind, data }) =>
-    kind === "profile" && [sensor, undefined].includes(data.sensor) && [quantity, undefined].includes(data.quantity);
-  const data = entries.findLast(isOurs)?.data ?? {};
-  return [data.low, data.high].filter((text) => typeof text === "string" && text !== "").map(Number).filter(Number.isFinite);
 }
 
 // One value of DER at `at`: its tag, its content, and where the next one begins.

@@ -15,6 +15,7 @@ const CHECKS = [
   ["pruned ranges archived", ["pruned-unproven"]],
   ["table of readings equals the entries", ["csv-mismatch"]],
   ["timestamps valid", ["bad-timestamp"]],
+  ["counter of segments certified and rising", ["bad-counter"]],
   ["continues the log that it cites", ["broken-link"]],
   ["nothing behind the last cosigned checkpoint", ["tail-not-anchored"]],
 ];
@@ -65,10 +66,11 @@ async function verifyBundle(bytes, { given = null, progress = () => {} } = {}) {
   await checkPrunings(policy, readable, { history, tree, faults });
   checkTable(bundle, readable, faults);
   const timestamps = await checkTimestamps(bundle, opened, faults);
+  const counts = await checkCounts(bundle, opened, history, faults);
   const sorted = faults.sorted();
   return {
     faults: sorted.slice(0, MAX_FAULTS), more: Math.max(0, sorted.length - MAX_FAULTS),
-    policy, given: given !== null, bundle, entries: readable, history, after, anchors, timestamps, series: seriesOf(readable),
+    policy, given: given !== null, bundle, entries: readable, history, after, anchors, timestamps, counts, series: seriesOf(readable),
   };
 }
 
@@ -268,7 +270,8 @@ function checkTime(before, after, { heartbeat, faults, isStart }) {
     faults.add("clock-step", after.place, `the machine was started anew (${before.tq.boot}, ${after.tq.boot}) without a word`);
     return;
   }
-  const isExplained = isStart || after.kind === "boot" || after.kind === "gap";
+  const isGap = after.kind === "gap" && after.data.cause !== "silent"; // the log's own, not a sensor's
+  const isExplained = isStart || after.kind === "boot" || isGap;
   if (heartbeat > 0 && !isExplained && span > heartbeat * 2500 + 5000) {
     faults.add("silence", after.place, `no entry for ${span} ms, a heartbeat was promised every ${heartbeat} s`);
   }

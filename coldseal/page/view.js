@@ -23,6 +23,7 @@ const MEANING = {
   "pruned-unproven": "Entries were removed without proof that they were archived.",
   "csv-mismatch": "The table of readings differs from the sealed entries.",
   "bad-timestamp": "A timestamp is not for a checkpoint of this bundle.",
+  "bad-counter": "The counter in the gateway's chip fell or repeated, or what the chip certified of it is not for this log.",
   "broken-link": "The log says that it continues another one, but what it cites of it does not fit.",
   "tail-not-anchored": "What is below that entry holds. The entries from there on were not yet confirmed by witnesses.",
 };
@@ -126,7 +127,7 @@ function checkRow(report, label, verdicts) {
   return row;
 }
 
-function aboutRows({ bundle, policy, entries, timestamps = [] }, name) {
+function aboutRows({ bundle, policy, entries, timestamps = [], counts = [] }, name) {
   const rows = [["File", name]];
   if (bundle !== undefined) {
     const inside = bundle.runs.map(([first, end]) => (end - first === 1 ? `${first}` : `${first}–${end - 1}`));
@@ -141,6 +142,7 @@ function aboutRows({ bundle, policy, entries, timestamps = [] }, name) {
       ...Object.entries(isObject(bundle.manifest.selection) ? bundle.manifest.selection : {}).map(([field, value]) => [`Chosen: ${field}`, typeof value === "string" ? value : JSON.stringify(value)]),
       ["Accepted", times.length > 0 ? `${times[0]} to ${times.at(-1)}` : "–"],
       ...timestamps.map(({ size, time }) => ["Timestamp", `on the checkpoint of size ${size}, says ${time}; its signature was not checked here`]),
+      ...counts.slice(-1).map(({ size, value }) => ["Chip's counter", `${value} at size ${size}; ${counts.length} certifications hold`]),
     );
   }
   return rows.flatMap(([term, text]) => [made("dt", { text: term }), made("dd", { text })]);
@@ -172,20 +174,30 @@ function keyRows({ policy, history }) {
 }
 
 function figureOf(series) {
-  const { device, sensor, quantity, unit, points, limits, excursions } = series;
+  const { device, sensor, quantity, unit, points, ranges, excursions } = series;
   const sign = { Cel: "°C", "%RH": "% RH" }[unit] ?? unit;
   const { count, low, high, mean } = summaryOf(series);
   const missing = missingIn(points).length;
   const facts = [`${count} readings`, `least ${low} ${sign}`, `greatest ${high} ${sign}`, `mean ${mean.toFixed(2)} ${sign}`];
-  if (limits.length > 0) facts.push(`limits ${limits.join(" to ")} ${sign}`);
-  if (excursions.length > 0) facts.push(`${excursions.length} excursions`);
+  for (const range of ranges) facts.push(`range ${rangeText(range)} ${sign} by ${range.name}`);
+  if (excursions.length > 0) facts.push(`${excursions.length} excursion${excursions.length === 1 ? "" : "s"}, the gravest ${gravestOf(excursions)}`);
   if (missing > 0) facts.push(`${missing} gaps`);
   const doubtful = points.filter(({ isDoubtful }) => isDoubtful).length;
   if (doubtful > 0) facts.push(`${doubtful} flagged as doubtful`);
   const title = `${sensor} (${device}): ${quantity}, ${sign}`;
-  return made("figure", { "data-sensor": sensor, "data-quantity": quantity, "data-points": count, "data-gaps": missing },
+  const counts = { "data-points": count, "data-gaps": missing, "data-ranges": ranges.length, "data-excursions": excursions.length };
+  return made("figure", { "data-sensor": sensor, "data-quantity": quantity, ...counts },
     made("figcaption", {}, made("strong", { text: title }), made("span", { text: facts.join(", ") })),
     drawCurve(series, `${title}. ${facts.join(", ")}`));
+}
+
+function rangeText({ low, high }) {
+  if (low === undefined) return `up to ${high}`;
+  return high === undefined ? `from ${low}` : `${low} to ${high}`;
+}
+
+function gravestOf(excursions) {
+  return TIERS[Math.max(...excursions.map(({ tier }) => TIERS.indexOf(tier)))];
 }
 
 function moment(millis) {

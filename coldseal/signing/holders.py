@@ -5,9 +5,11 @@ The drivers are extras: each is loaded only once a URI names it, and a missing o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from coldseal.errors import OperatorError
+from coldseal.signing.secrets import read_secret
 from coldseal.signing.uris import P256, missing, parse_pkcs11, parse_tpm
 
 if TYPE_CHECKING:
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 
     from coldseal.signing.keys import Holder
     from coldseal.signing.tpm.counter import TpmCounter
+    from coldseal.signing.uris import TpmUri
+
+MAX_AUTH: Final = 32
+"""Bytes of what a key of a chip asks for (TPM 2.0 part 1, 19.6.4.2): no more than its hash has."""
 
 
 def is_held(uri: str) -> bool:
@@ -34,7 +40,7 @@ def open_holder(uri: str, base: Path) -> Holder:
         UnavailableError: the chip or token is away.
     """
     if uri.startswith("tpm:"):
-        place = parse_tpm(uri, base)
+        place = _opened(parse_tpm(uri, base), base)
         try:
             from coldseal.signing.tpm.keys import open_key  # noqa: PLC0415 # an extra: loaded once it is named
         except ImportError as error:
@@ -63,7 +69,7 @@ def make_held(uri: str, base: Path, *, kind: str = P256) -> Holder:
     if uri.startswith("tpm:"):
         if kind != P256:
             raise OperatorError(f"no TPM has {kind} keys", "Keep that key in a file or in a token.")
-        place = parse_tpm(uri, base)
+        place = _opened(parse_tpm(uri, base), base)
         try:
             from coldseal.signing.tpm.keys import make_key  # noqa: PLC0415 # an extra: loaded once it is named
         except ImportError as error:
@@ -77,6 +83,21 @@ def make_held(uri: str, base: Path, *, kind: str = P256) -> Holder:
     return make_token_key(named, base, kind=kind)
 
 
+def _opened(place: TpmUri, base: Path) -> TpmUri:
+    """Read what a chip's key asks for before it signs.
+
+    Raises:
+        OperatorError: it is not there, empty, open to others, or longer than a chip takes.
+    """
+    if not place.auth:
+        return place
+    secret = read_secret(place.auth, base)
+    if len(secret) > MAX_AUTH:
+        what = f"what the TPM's key at {place.place} asks for has {len(secret)} bytes"
+        raise OperatorError(what, f"A chip takes {MAX_AUTH} at most.")
+    return replace(place, secret=secret)
+
+
 def open_counter(uri: str, base: Path, index: str) -> TpmCounter:
     """Open a counter in the chip of a key, which certifies it; nothing is asked of the chip yet.
 
@@ -88,7 +109,7 @@ def open_counter(uri: str, base: Path, index: str) -> TpmCounter:
     Raises:
         OperatorError: the URI is no good, or the driver is not installed.
     """
-    place = parse_tpm(uri, base)
+    place = _opened(parse_tpm(uri, base), base)
     try:
         from coldseal.signing.tpm.counter import TpmCounter  # noqa: PLC0415 # an extra: loaded once it is named
     except ImportError as error:

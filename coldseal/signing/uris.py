@@ -1,12 +1,13 @@
 """What the URIs of keys and secrets mean: `tpm:` and `pkcs11:` taken apart, nothing opened.
 
 `tpm:0x81008001` is a persistent key, `tpm:key=FILE` a wrapped one, `tpm:seal=FILE` a sealed secret; each
-takes `?tcti=WAY`. `pkcs11:` is RFC 7512: a key is found by what it names, and a PIN is never written in it.
+takes `?tcti=WAY`, keys also `auth=REFERENCE`. `pkcs11:` is RFC 7512: a key is found by what it names. A PIN
+is never written in it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, unquote_to_bytes
@@ -35,11 +36,15 @@ class TpmUri:
         tcti: the way to the chip.
         handle: of a persistent key; None for what is in a file.
         file: of a wrapped key or a sealed secret.
+        auth: reference to what a key asks for before it signs; empty for one that asks for nothing.
+        secret: that, once it was read.
     """
 
     tcti: str
     handle: int | None
     file: Path
+    auth: str = ""
+    secret: bytes = field(default=b"", repr=False)
 
     @property
     def place(self) -> str:
@@ -88,7 +93,8 @@ def parse_tpm(uri: str, base: Path, *, what: str = "key") -> TpmUri:
     """Take a `tpm:` URI apart.
 
     Args:
-        uri: ``tpm:0x81008001`` or ``tpm:key=FILE`` for a key, ``tpm:seal=FILE`` for a secret; ``?tcti=WAY``.
+        uri: ``tpm:0x81008001`` or ``tpm:key=FILE`` for a key, ``tpm:seal=FILE`` for a secret; ``?tcti=WAY``,
+            for a key also ``auth=REFERENCE``, joined by ``&``.
         base: directory against which a relative path counts.
         what: ``key`` or ``seal``.
 
@@ -96,19 +102,22 @@ def parse_tpm(uri: str, base: Path, *, what: str = "key") -> TpmUri:
         OperatorError: it is none, or has another option.
     """
     place, mark, query = uri.removeprefix("tpm:").partition("?")
-    name, _, tcti = query.partition("=")
-    if mark and (name != "tcti" or not tcti):
-        raise OperatorError(
-            f"{uri} has an unknown option", "Only ?tcti=WAY is known, such as device:/dev/tpmrm0."
-        )
+    options = dict(each.partition("=")[::2] for each in query.split("&")) if mark else {}
+    known = {"tcti", "auth"} if what == "key" else {"tcti"}
+    if len(options) != query.count("&") + bool(mark) or not (
+        options.keys() <= known and all(options.values())
+    ):
+        hint = f"Known are {', '.join(sorted(known))}, each once, such as ?tcti=device:/dev/tpmrm0."
+        raise OperatorError(f"tpm:{place} has an unknown option", hint)
+    tcti, auth = options.get("tcti", KERNEL), options.get("auth", "")
     kind, _, file = place.partition("=")
     if kind == what and file:
-        return TpmUri(tcti or KERNEL, None, base / file)
+        return TpmUri(tcti, None, base / file, auth)
     handle = _hex(place)
     if what != "key" or handle not in PERSISTENT:
         form = "tpm:0x81008001 or tpm:key=FILE" if what == "key" else "tpm:seal=FILE"
         raise OperatorError(f"{uri} names nothing in a TPM", f"Write {form}.")
-    return TpmUri(tcti or KERNEL, handle, Path())
+    return TpmUri(tcti, handle, Path(), auth)
 
 
 def parse_pkcs11(uri: str, base: Path) -> Pkcs11Uri:

@@ -386,4 +386,5 @@ ATTACKS: dict[str, Attack] = {
     "file of a name that no bundle has": of_case("", Who.FORGER, "file of a name that no bundle has"),
     "too few witnesses": of_case("", Who.WITNESS, "missing witness"),
     "false timestamp": of_case("", Who.FORGER, "false timestamp"),
+    "old disk image under a chip that counts": of_case("", Who.THIEF, "counter repeats"),
 }

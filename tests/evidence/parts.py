@@ -12,7 +12,7 @@ from coldseal.core.log.layout import make_layout
 from coldseal.core.log.merkle import MerkleTree, leaf_hash
 from coldseal.core.log.record import Chain, key_id, parse_entry
 from coldseal.evidence.selection import render_moment
-from coldseal.evidence.source import SETTINGS, Blocks, Stamped, size_of
+from coldseal.evidence.source import SETTINGS, Blocks, Count, Stamped, size_of
 from coldseal.evidence.writer import Contents, write_bundle
 from tests.core.log.test_evidence import ORIGIN, make_note, sign, signers, spki
 
@@ -43,6 +43,7 @@ class MemorySource:
         self._tree = MerkleTree(map(leaf_hash, entries))
         self._notes = list(notes)
         self.stamps: list[Stamped] = []
+        self.counted: list[Count] = []
 
     def read(self, first: int, count: int) -> list[bytes]:
         """Give entries, at most 700."""
@@ -67,6 +68,10 @@ class MemorySource:
     def timestamps(self, size: int) -> list[Stamped]:
         """Give the timestamps up to a size."""
         return [each for each in self.stamps if each.size <= size]
+
+    def counts(self, size: int) -> list[Count]:
+        """Give the counter's certifications up to a size."""
+        return [each for each in self.counted if each.size <= size]
 
     def certificates(self) -> dict[str, bytes]:
         """Give none."""

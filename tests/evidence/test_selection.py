@@ -99,8 +99,10 @@ def test_what_names_a_sensor_and_what_explains_silence_comes_with_it() -> None:
     for kind in sorted(EXPLAINING):  # 14 to 18
         story.tell(kind, {})
     story.tell("heartbeat", {"sensor": "truck-1"})
+    for device in ("truck-1", "truck-2"):  # 20 and 21
+        story.tell("calibration", {"calibration": {"device": device, "sensor": "t1"}, "who": "w", "why": "y"})
     wish = Wish(frozenset({Sensor("truck-1", "t1")}))
-    assert chosen(story.entries, wish) == [4, 8, 10, 12, 14, 15, 16, 17, 18]
+    assert chosen(story.entries, wish) == [4, 8, 10, 12, 14, 15, 16, 17, 18, 20]
     early = Wish(frozenset({Sensor("truck-1", "t1")}), before="2026-01-01T00:00:08.000Z")
     assert chosen(story.entries, early) == [4]
 

@@ -265,8 +265,8 @@ def test_each_fault_has_its_verdict_and_its_place(
 
 
 def test_every_verdict_is_among_the_cases() -> None:
-    """But that of timestamps, which needs an authority, and that of links, which needs a second log."""
-    elsewhere = {Verdict.TIMESTAMP, Verdict.LINK}
+    """But those of timestamps, links and counters: these need an authority, a second log, a chip."""
+    elsewhere = {Verdict.TIMESTAMP, Verdict.LINK, Verdict.COUNTER}
     assert {verdict for _, verdict, _ in CASES} == set(Verdict) - elsewhere
 
 

@@ -15,8 +15,11 @@ GOOD = "correct horse battery"
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
-def test_the_right_password_of_the_right_name_is_valid_and_nothing_else(tmp_path: Path) -> None:
+def test_the_right_password_of_the_right_name_is_valid_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another name, another password, an empty one, a longer one."""
+    monkeypatch.setattr("coldseal.identity.passwords._HASHER", QUICK)
     path = tmp_path / "passwords"
     set_password(path, "sensor-1", GOOD)
     set_password(path, "sensor-2", "another long password")

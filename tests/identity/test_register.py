@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy, deepcopy
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from cryptography import x509
@@ -12,11 +13,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from coldseal.errors import OperatorError
-from coldseal.identity.authority import CRL, create_authority, open_authority
-from coldseal.identity.authority_folder import CONFIG
+from coldseal.errors import InputError, OperatorError
+from coldseal.identity.authority import CRL, Authority, create_authority, open_authority
+from coldseal.identity.authority_folder import CONFIG, ISSUING
 from coldseal.identity.issuing_key import IssuingKey, open_issuing_key
-from coldseal.identity.register import DENIED, ISSUED, Register, parse_serial, render_serial
+from coldseal.identity.peer import Role
+from coldseal.identity.register import DENIED, ISSUED, Issued, Register, parse_serial, render_serial
 from coldseal.identity.revocation import AFTER_END, parse_lists
 from tests.identity.conftest import this_moment
 
@@ -70,10 +72,46 @@ def test_a_register_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> No
     """A folder in its place."""
     authority = create_authority(tmp_path, now=NOW)
     (tmp_path / ISSUED).mkdir()
-    with pytest.raises(OperatorError, match="cannot be written"):
+    with pytest.raises(OperatorError, match="Make it readable"):
         authority.issue("device", "d-1", now=NOW)
     with pytest.raises(OperatorError, match="Make it readable"):
         authority.register.issued()
+    with pytest.raises(OperatorError, match="cannot be written"):
+        authority.register.add(Issued("0a", "device", "d-1", "", 0, 1))
+
+
+def certified(authority: Authority, role: Role, *, days: int = 0) -> str:
+    """Certify a key of one holder, so many days later; gives the serial number."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return render_serial(authority.certify(key, role, "d-1", now=NOW + timedelta(days=days)).serial_number)
+
+
+def test_a_name_is_in_force_for_one_role_alone(tmp_path: Path) -> None:
+    """An external broker knows its clients by their names: an operator called like a device would be it."""
+    authority = create_authority(tmp_path, now=NOW)
+    certified(authority, "device")
+    other, roles = open_authority(tmp_path), get_args(Role)
+    for role in set(roles) - {"device"}:
+        with pytest.raises(InputError, match="the role device has it until"):
+            certified(other, role)
+    assert [(line.role, line.name) for line in authority.register.issued()] == [("device", "d-1")]
+    certified(authority, "device")  # its own role may have it again
+    serial = certified(authority, "operator", days=8)  # what the device had has ended
+    with pytest.raises(InputError, match="the role operator has it until"):
+        certified(authority, "device", days=8)
+    authority.deny([serial], now=NOW + timedelta(days=8))
+    certified(authority, "device", days=8)
+
+
+def test_a_ca_without_a_broker_may_let_one_name_have_two_roles(tmp_path: Path) -> None:
+    """Where `ca.toml` says so."""
+    create_authority(tmp_path, now=NOW)
+    paths = f'certificate = "{ISSUING}.pem"\nkey = "file:{ISSUING}.key"\n'
+    (tmp_path / CONFIG).write_text(f"[ca]\none_role = false\n{paths}")
+    authority = open_authority(tmp_path)
+    certified(authority, "device")
+    certified(authority, "operator")
+    assert {line.role for line in authority.register.issued()} == {"device", "operator"}
 
 
 def test_a_replaced_register_is_read_anew(tmp_path: Path) -> None:

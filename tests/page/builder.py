@@ -38,7 +38,10 @@ SENSORS = ("cold-room", "ramp")
 START_MS = 1_772_600_400_000
 HEARTBEAT_S = 60
 SETTINGS = {"genesis", "key", "config"}
-COLUMNS = ("seq", "time", "device", "sensor", "quantity", "value", "unit", "flags")
+COLUMNS = (
+    *("seq", "time", "device", "sensor", "quantity", "value", "unit", "flags"),
+    *("indication", "calibration"),
+)
 Files = dict[str, bytes]
 
 
@@ -200,6 +203,18 @@ class Story:
         data: dict[str, Value] = {"q": quantities, "sensor": sensor}
         return self.seal("reading", {**data, "flags": [*flags]} if flags else data, src=src)
 
+    def read_calibrated(self) -> int:
+        """Append a reading that was converted, corrected and derived from."""
+        self.pass_time(10)
+        quantities: list[Value] = [
+            {"c": "1a2b3c4d", "i": "40.1", "iu": "[degF]", "n": "temperature", "u": "Cel", "v": "4.55"},
+            {"c": "5e6f7a8b", "i": "46.8", "n": "humidity", "u": "%RH", "v": "45.3"},
+            {"d": "temperature,humidity", "n": "dew-point", "u": "Cel", "v": "-6.3"},
+            {"iu": "a,b", "n": "odd", "u": "Cel", "v": "1"},
+        ]
+        src: dict[str, Value] = {"dev": "probe", "sha256": encode_base64(hashlib.sha256(b"").digest())}
+        return self.seal("reading", {"q": quantities, "sensor": SENSORS[0]}, src=src)
+
     def grow(self, count: int) -> Self:
         """Append readings of both sensors, and heartbeats between them."""
         for _ in range(count):
@@ -346,8 +361,18 @@ def table_of(entries: Iterable[bytes]) -> bytes:
             place = (entry.seq, entry.t, entry.src["dev"], entry.data["sensor"])
             flags = entry.data.get("flags", [])
             assert isinstance(flags, list)
-            writer.writerow((*place, found["n"], found["v"], found["u"], " ".join(map(str, flags))))
+            shown = [str(found[name]) for name in ("i", "iu") if name in found]
+            said = (found["n"], found["v"], found["u"], " ".join(map(str, flags)))
+            writer.writerow((*place, *said, " ".join(shown), found.get("c", "")))
     return text.getvalue().encode()
+
+
+def without_calibrations(table: bytes) -> bytes:
+    """Give a table as bundles had it before calibration was known: without its last two columns."""
+    out = io.StringIO()
+    rows = csv.reader(io.StringIO(table.decode(), newline=""))
+    csv.writer(out, lineterminator="\n").writerows(row[:-2] for row in rows)
+    return out.getvalue().encode()
 
 
 def with_lines(note: bytes, change: Callable[[Note], Note]) -> bytes:

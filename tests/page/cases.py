@@ -16,8 +16,8 @@ from coldseal.core.log.canonical import Value, encode_base64
 from coldseal.core.log.merkle import MerkleTree, leaf_hash
 from coldseal.core.log.record import parse_entry
 from tests.core.log.stamps import Stamp, authority, root
-from tests.page import false_notes, false_times
-from tests.page.builder import CHECKPOINT, RECORD, Files, Story, table_of
+from tests.page import false_counts, false_notes, false_times
+from tests.page.builder import CHECKPOINT, RECORD, Files, Story, table_of, without_calibrations
 
 AT = 100
 """The entry that is tampered with: a reading, far from either end."""
@@ -218,6 +218,14 @@ def changed_cell(story: Story) -> int:
     before, _, after = table_of(story.entries).partition(row)
     story.table = before + row + after.replace(b".", b"0.", 2)
     return AT
+
+
+def changed_table_of_before(story: Story) -> int:
+    """The table is of the shape from before calibration was known, and one of its cells is another one."""
+    seq = changed_cell(story)
+    assert story.table is not None
+    story.table = without_calibrations(story.table)
+    return seq
 
 
 def dropped_row(story: Story) -> int:
@@ -421,9 +429,11 @@ CASES: dict[str, Case] = {
     "clock that only one witness agrees with": Case(false_times.witness_ahead, "clock-drift"),
     "started anew without a word": Case(false_times.other_boot, "clock-step"),
     "silence": Case(false_times.silent, "silence"),
+    "silence behind a sensor's gap": Case(false_times.silent_behind_a_sensor, "silence"),
     "silence before a word on the clock": Case(false_times.down_on_one_boot, "silence"),
     "continues another log": Case(foreign_link, "broken-link"),
     "CSV cell changed": Case(changed_cell, "csv-mismatch"),
+    "CSV cell changed in a table of before": Case(changed_table_of_before, "csv-mismatch"),
     "CSV row dropped": Case(dropped_row, "csv-mismatch"),
     "revoked record key": Case(revoked_record, "revoked-key"),
     "revoked checkpoint keys": Case(revoked_checkpoint, "revoked-key"),
@@ -441,4 +451,5 @@ CASES: dict[str, Case] = {
     "entry of another log": Case(foreign_log, "foreign-log"),
     "manifest with other keys": Case(other_genesis_key, "genesis-mismatch"),
     "broken chain": Case(broken_chain, "broken-chain"),
+    **{name: Case(mutate, "bad-counter") for name, mutate in false_counts.CASES.items()},
 }

@@ -55,6 +55,14 @@ def silent(story: Story) -> int:
     return seq
 
 
+def silent_behind_a_sensor(story: Story) -> int:
+    """The same, and then a gap that is only a sensor's."""
+    story.pass_time(600)
+    seq = story.seal("gap", {"asset": "fridge-7", "cause": "silent", "device": "probe", "sensor": "ramp"})
+    story.note()
+    return seq
+
+
 def witness_ahead(story: Story) -> int:
     """The clock is put forward by an hour with a `clock` entry, and one of two witnesses agrees."""
     story.offset_ms += 3_600_000

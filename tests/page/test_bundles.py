@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from coldseal.core.log.evidence import CHECKS
-from tests.page.builder import BEFORE, HEARTBEAT_S, ORIGIN, Story, honest, zipped
+from tests.page import false_counts
+from tests.page.builder import (
+    BEFORE,
+    HEARTBEAT_S,
+    ORIGIN,
+    Story,
+    honest,
+    table_of,
+    without_calibrations,
+    zipped,
+)
 from tests.page.cases import CASES, pruned
 from tests.page.chromium import Tab
 from tests.page.containers import CONTAINERS
@@ -102,6 +112,27 @@ async def test_a_pruned_range_with_a_receipt_is_in_order(tab: Tab, verifier: Pat
     story = honest()
     pruned(50)(story)
     assert (await inspect(tab, verifier, story.bundle([(51, 291)]))).verdict == "good"
+
+
+async def test_calibrated_readings_and_tables_from_before_them_are_good(tab: Tab, verifier: Path) -> None:
+    """With indication and calibration in the table, and without these two columns."""
+    story = Story()
+    story.grow(5)
+    story.read_calibrated()
+    story.note()
+    for table in (None, without_calibrations(table_of(story.entries))):
+        story.table = table
+        seen = await inspect(tab, verifier, story.bundle())
+        assert (seen.verdict, seen.faults) == ("good", [])
+
+
+async def test_a_counter_that_rises_is_in_order(tab: Tab, verifier: Path) -> None:
+    """The chip's word holds under each of the log's keys, beyond what a number of the browser can hold."""
+    story = honest()
+    false_counts.rising(story)
+    seen = await inspect(tab, verifier, story.bundle())
+    assert (seen.verdict, seen.faults) == ("good", [])
+    assert "2 at size 290; 4 certifications hold" in seen.text
 
 
 async def test_a_start_on_a_clock_that_stepped_is_no_silence(tab: Tab, verifier: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coldseal.evidence.verification import Question, verify_bundle
-from tests.page.builder import honest
+from tests.page.builder import Story, honest, table_of, without_calibrations
 from tests.page.cases import CASES, pruned
 from tests.page.containers import CONTAINERS
 from tests.page.false_times import booted_in_1970, down_on_one_boot
@@ -60,3 +60,17 @@ def test_what_the_page_calls_good_is_good(tmp_path: Path) -> None:
         path.write_bytes(story.bundle(runs))
         faults = verify_bundle(path, Question(workers=1)).report.faults
         assert [(fault.verdict.value, fault.seq) for fault in faults] == expected
+
+
+def test_calibrated_readings_and_tables_from_before_them_are_good(tmp_path: Path) -> None:
+    """With indication and calibration in the table, and without these two columns."""
+    path, story = tmp_path / "good.coldseal", Story()
+    story.grow(5)
+    story.read_calibrated()
+    story.note()
+    table = table_of(story.entries)
+    assert b",temperature,4.55,Cel,,40.1 [degF],1a2b3c4d\n" in table
+    for each in (None, without_calibrations(table)):
+        story.table = each
+        path.write_bytes(story.bundle())
+        assert verify_bundle(path, Question(workers=1)).report.faults == ()

@@ -134,12 +134,12 @@ class Papers:
 
     def known_revoked(self, role: Role) -> Path:
         """Give the certificate of a role that is on the list."""
-        return self.folder / "ca" / role / "revoked.pem"
+        return self.folder / "ca" / role / f"revoked-{role}.pem"
 
     def revocation_list(self) -> Path:
         """Write a list that is in force, with one certificate of each calling role on it."""
         roles: tuple[Role, ...] = ("device", "gateway")
-        paths = [self.issue(role, "revoked") for role in roles]
+        paths = [self.issue(role, f"revoked-{role}") for role in roles]
         return self.authority.revoke(paths, now=self.now - timedelta(minutes=1))
 
 

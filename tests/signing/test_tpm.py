@@ -115,6 +115,73 @@ def test_a_key_that_is_not_there_is_named(chip: SoftwareTpm, tmp_path: Path) -> 
         open_key(TpmUri(chip.tcti, None, tmp_path / "k.tss"))
 
 
+@pytest.mark.parametrize("kind", ["persistent", "wrapped"])
+def test_a_key_with_a_value_of_its_own_signs_for_nobody_else(
+    chip: SoftwareTpm, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reaches the chip, but not the file: refused, at the start where a wrong value is given."""
+    write_private_file(tmp_path / "auth", b"correct horse battery staple\n")
+    write_private_file(tmp_path / "other", b"another value")
+    monkeypatch.setenv("COLDSEAL_TEST_AUTH", "correct horse battery staple")
+    place = f"tpm:{chip.new_handle():#x}" if kind == "persistent" else "tpm:key=k.tss"
+    made = make_held(f"{place}?auth=file:auth&tcti={chip.tcti}", tmp_path)
+    assert b"horse" not in repr(made.__dict__).encode()
+
+    for reference in ("file:auth", "env:COLDSEAL_TEST_AUTH"):
+        key = open_ecdsa(f"{place}?tcti={chip.tcti}&auth={reference}", base=tmp_path)
+        public = load_der_public_key(key.spki)
+        assert isinstance(public, ec.EllipticCurvePublicKey)
+        public.verify(key.sign(b"text"), b"text", ECDSA)
+    with pytest.raises(OperatorError, match="does not take what file:other holds"):
+        open_ecdsa(f"{place}?auth=file:other&tcti={chip.tcti}", base=tmp_path)
+    without = parse_tpm(f"{place}?tcti={chip.tcti}", tmp_path)
+    with pytest.raises(TpmRefusedError):
+        open_key(without).sign(b"text")
+
+
+def test_a_value_for_a_key_that_asks_for_none_is_told(chip: SoftwareTpm, tmp_path: Path) -> None:
+    """So nobody believes that the key is guarded."""
+    place = f"tpm:{chip.new_handle():#x}"
+    make_held(f"{place}?tcti={chip.tcti}", tmp_path)
+    write_private_file(tmp_path / "auth", b"value")
+    with pytest.raises(OperatorError, match="does not take"):
+        open_ecdsa(f"{place}?tcti={chip.tcti}&auth=file:auth", base=tmp_path)
+
+
+def test_a_value_that_no_chip_takes_is_refused_before_it_is_asked(tmp_path: Path) -> None:
+    """The value itself is not shown."""
+    write_private_file(tmp_path / "auth", b"x" * 33)
+    with pytest.raises(OperatorError, match="has 33 bytes") as caught:
+        make_held("tpm:0x81008001?auth=file:auth&tcti=nowhere", tmp_path)
+    assert "xxx" not in str(caught.value)
+
+
+def test_another_refusal_at_the_start_is_said_as_what_it_is(
+    chip: SoftwareTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not every no of the chip is about the value."""
+    write_private_file(tmp_path / "auth", b"value")
+    monkeypatch.setattr("coldseal.signing.tpm.keys._PROBE", forged_attestation())
+    with pytest.raises(TpmRefusedError, match="ticket"):
+        make_held(f"tpm:{chip.new_handle():#x}?tcti={chip.tcti}&auth=file:auth", tmp_path)
+
+
+def test_a_value_counts_for_the_counter_too(chip: SoftwareTpm, tmp_path: Path) -> None:
+    """The same key certifies it."""
+    write_private_file(tmp_path / "auth", b"a value of the key")
+    uri = f"tpm:{chip.new_handle():#x}?tcti={chip.tcti}&auth=file:auth"
+    made = make_held(uri, tmp_path)
+    counter = open_counter(uri, tmp_path, f"{0x01800000 + chip.new_handle() - 0x81008000:#x}")
+    counter.define()
+    value = counter.increment()
+    stated = counter.certify(bytes(32))
+    public = load_der_public_key(made.spki)
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    public.verify(stated.signature, stated.attest, ECDSA)
+    assert isinstance(attested := parse_attest(stated.attest).attested, NvInfo)
+    assert int.from_bytes(attested.content) == value
+
+
 def test_a_chip_that_refuses_to_make_a_key_says_so(chip: SoftwareTpm) -> None:
     """A handle of the platform's range is not the owner's to give."""
     with pytest.raises(TpmRefusedError):

@@ -17,6 +17,8 @@ def test_what_a_tpm_uri_names() -> None:
     """A persistent key, a wrapped one, a sealed secret; by default behind the kernel's manager."""
     assert parse_tpm("tpm:0x81008001", BASE) == TpmUri(KERNEL, 0x81008001, Path())
     assert parse_tpm("tpm:key=a.tss?tcti=tabrmd", BASE) == TpmUri("tabrmd", None, BASE / "a.tss")
+    held = parse_tpm("tpm:0x81008001?auth=file:a&tcti=tabrmd", BASE)
+    assert (held.auth, held.tcti, held.secret) == ("file:a", "tabrmd", b"")
     sealed = parse_tpm("tpm:seal=s?tcti=swtpm:host=127.0.0.1,port=2321", BASE, what="seal")
     assert sealed == TpmUri("swtpm:host=127.0.0.1,port=2321", None, BASE / "s")
     assert (sealed.place, parse_tpm("tpm:0x81008001", BASE).place) == ("/etc/coldseal/s", "0x81008001")
@@ -39,7 +41,15 @@ def test_what_names_no_sealed_secret_is_refused(uri: str) -> None:
         parse_tpm(uri, BASE, what="seal")
 
 
-@pytest.mark.parametrize("query", ["?", "?tcti=", "?auth=x", "?x"])
+def test_a_sealed_secret_asks_for_no_value() -> None:
+    """Its policy is the state of the machine."""
+    with pytest.raises(OperatorError, match="Known are tcti"):
+        parse_tpm("tpm:seal=s?auth=env:A", BASE, what="seal")
+
+
+@pytest.mark.parametrize(
+    "query", ["?", "?tcti=", "?auth=", "?pin=x", "?x", "?tcti=a&tcti=b", "?auth=env:A&x=1"]
+)
 def test_an_unknown_option_of_a_tpm_uri_is_refused(query: str) -> None:
     """A typing error does not lead to another chip."""
     with pytest.raises(OperatorError, match="unknown option"):
@@ -87,6 +97,7 @@ def test_a_configuration_completes_its_references() -> None:
         "env:KEY": "env:KEY",
         "tpm:0x81008001": "tpm:0x81008001?tcti=T",
         "tpm:0x81008001?tcti=U": "tpm:0x81008001?tcti=U",
+        "tpm:0x81008001?auth=file:a": "tpm:0x81008001?auth=file:a&tcti=T",
         "file:r.pem?passphrase=tpm:seal=s": "file:r.pem?passphrase=tpm:seal=s?tcti=T",
         "pkcs11:object=o": "pkcs11:object=o?module-path=/lib/hsm.so",
         "pkcs11:object=o?pin-source=env:P": "pkcs11:object=o?pin-source=env:P&module-path=/lib/hsm.so",

@@ -139,7 +139,7 @@ def lists_of(config: GatewayConfig, *, guard: Guard | None, now_s: Callable[[], 
         OperatorError: the configuration names no CA.
     """
     pid_file, own = config.broker.pid_file, config.broker.mosquitto.crl
-    files = [config.mqtt.crl, own if pid_file is not None else None]
+    files = [config.mqtt.crl, config.uplink.crl, own if pid_file is not None else None]
 
     def changed(path: Path) -> None:
         if path == own and pid_file is not None:

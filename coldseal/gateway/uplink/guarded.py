@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from coldseal.errors import InputError
 from coldseal.gateway.egress import Cause, RefusedError
+from coldseal.identity.handshakes import Reason, detail_of, reason_of
 from coldseal.identity.peer import RoleError, require_role
 
 if TYPE_CHECKING:
@@ -24,21 +25,11 @@ if TYPE_CHECKING:
     from coldseal.gateway.endpoints import Endpoint
     from coldseal.identity.peer import Role
 
-# OpenSSL's X509_V_ERR_ codes, x509_vfy.h
-_CAUSES: Final = {
-    9: Cause.NOT_YET_VALID,
-    10: Cause.EXPIRED,
-    18: Cause.AUTHORITY,  # self-signed leaf
-    19: Cause.AUTHORITY,  # self-signed certificate in the chain
-    20: Cause.AUTHORITY,  # no local issuer
-    21: Cause.AUTHORITY,  # leaf cannot be verified
-    23: Cause.REVOKED,
-    62: Cause.NAME,
-    64: Cause.NAME,  # IP address
-}
+_CAUSES: Final[frozenset[str]] = frozenset(Cause)
 _PROTOCOLS: Final = frozenset(
     ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "WRONG_VERSION_NUMBER", "WRONG_SSL_VERSION")
 )
+_UNPROVEN: Final = {Reason.PROOF: Cause.PROOF, Reason.CHAIN_SIZE: Cause.CHAIN_SIZE}
 _UNFINISHED: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -120,10 +111,17 @@ def connect(
 def note_failure(guard: Guard, endpoint: Endpoint, fault: ssl.SSLError) -> None:
     """Note a handshake that failed because of who the peer is, or what it speaks; an outage is none."""
     if isinstance(fault, ssl.SSLCertVerificationError):
-        cause = _CAUSES.get(fault.verify_code, Cause.CERTIFICATE)
-        guard.refused(endpoint, cause, fault.verify_message)
+        guard.refused(endpoint, _cause_of(fault), fault.verify_message)
     elif getattr(fault, "reason", "") in _PROTOCOLS:  # one that Python itself makes has none
         guard.refused(endpoint, Cause.PROTOCOL, "it does not speak TLS 1.3")
+    elif (reason := reason_of(fault)) in _UNPROVEN:
+        guard.refused(endpoint, _UNPROVEN[reason], detail_of(fault))
+
+
+def _cause_of(fault: ssl.SSLError) -> Cause:
+    """Name what is wrong with a certificate as the listeners do."""
+    reason = reason_of(fault)
+    return Cause(reason) if reason in _CAUSES else Cause.CERTIFICATE
 
 
 def _require_peer(

@@ -31,18 +31,21 @@ class Renewal:
         key: its transport key, PEM, mode 0600.
         ca: CA certificates that the other side must descend from.
         now_ms: wall time, Unix milliseconds.
+        crl: revocation list of the CA that signs the other side; None checks none.
     """
 
-    def __init__(self, certificate: Path, key: Path, ca: Path, *, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, certificate: Path, key: Path, ca: Path, *, now_ms: Callable[[], int], crl: Path | None = None
+    ) -> None:
         """Finish what a crash left of a renewal, and load them.
 
         Raises:
             OperatorError: a file cannot be used.
         """
-        self._certificate, self._key, self._ca = certificate, key, ca
-        self._now_ms = now_ms
+        self._certificate, self._key, self._ca, self._crl = certificate, key, ca, crl
+        self._now_ms, files = now_ms, (certificate, key, ca, crl)
         with Pair(certificate, key).steady():
-            self._files = Watched(str(certificate), (certificate, key, ca), self._make, now_s=time.monotonic)
+            self._files = Watched(str(certificate), files, self._make, now_s=time.monotonic)
 
     def context(self) -> ssl.SSLContext:
         """Give the context for the next connection; looks at the files first."""
@@ -53,4 +56,5 @@ class Renewal:
 
     def _make(self) -> tuple[ssl.SSLContext, Life]:
         """Make a context of the files as they are now."""
-        return client_context(self._certificate, self._key, self._ca), read_life(self._certificate)
+        made = client_context(self._certificate, self._key, self._ca, crl=self._crl)
+        return made, read_life(self._certificate)

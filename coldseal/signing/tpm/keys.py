@@ -24,6 +24,9 @@ ATTRIBUTES: Final = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restr
 _KIND: Final = "ecc256:ecdsa-sha256:null"
 _ONE_COMMAND: Final = 1024
 """Most bytes that TPM2_Hash takes at once (MAX_DIGEST_BUFFER)."""
+_WRONG_SECRET: Final = {0x8E, 0xA2}
+"""TPM_RC_AUTH_FAIL, TPM_RC_BAD_AUTH."""
+_PROBE: Final = b"coldseal: may this program use this key?"
 _NOTHING_THERE: Final = 0x8B
 _TAKEN: Final = 0x14C
 """TPM_RC_HANDLE, TPM_RC_NV_DEFINED."""
@@ -74,7 +77,27 @@ def open_key(uri: TpmUri) -> TpmKey:
         what = f"the TPM's key at {uri.place} is not a restricted P-256 signing key of this chip"
         hint = "An unrestricted key would sign a forged attestation: make one by `coldseal identity key make`"
         raise OperatorError(what, hint)
-    return TpmKey(uri, bytes(public.to_der()))
+    key = TpmKey(uri, bytes(public.to_der()))
+    if uri.secret:
+        _require_secret(key, uri)
+    return key
+
+
+def _require_secret(key: TpmKey, uri: TpmUri) -> None:
+    """Have it sign once, so that a wrong value is told at the start, not at the first checkpoint.
+
+    Raises:
+        UnavailableError: the chip is away.
+        OperatorError: the key asks for another value, or for none.
+    """
+    try:
+        key.sign(_PROBE)
+    except TpmRefusedError as error:
+        if error.code not in _WRONG_SECRET:
+            raise
+        what = f"the TPM's key at {uri.place} does not take what {uri.auth} holds"
+        hint = "Give the value that it was made with: `auth` in its URI, when it was made and now"
+        raise OperatorError(what, hint) from error
 
 
 def make_key(uri: TpmUri) -> TpmKey:
@@ -88,7 +111,8 @@ def make_key(uri: TpmUri) -> TpmKey:
         with open_tpm(uri.tcti) as tpm:
             parent = storage_key(tpm)
             template = tss.TPM2B_PUBLIC.parse(_KIND, objectAttributes=ATTRIBUTES)
-            private, public, *_ = tpm.esys.create(parent, tss.TPM2B_SENSITIVE_CREATE(), template)
+            asked = tss.TPM2B_SENSITIVE_CREATE(tss.TPMS_SENSITIVE_CREATE(userAuth=uri.secret))
+            private, public, *_ = tpm.esys.create(parent, asked, template)
             if uri.handle is None:
                 write_private_file(uri.file, tss.tsskey.TSSPrivKey(private, public).to_pem())
             else:
@@ -105,9 +129,13 @@ def make_key(uri: TpmUri) -> TpmKey:
 def load(tpm: Tpm, uri: TpmUri) -> object:
     """Give a key within a conversation."""
     if uri.handle is not None:
-        return tpm.persistent(uri.handle)
-    wrapped = _read(uri.file)
-    return tpm.keep(tpm.esys.load(storage_key(tpm), wrapped.private, wrapped.public))
+        found = tpm.persistent(uri.handle)
+    else:
+        wrapped = _read(uri.file)
+        found = tpm.keep(tpm.esys.load(storage_key(tpm), wrapped.private, wrapped.public))
+    if uri.secret:
+        tpm.esys.tr_set_auth(found, uri.secret)
+    return found
 
 
 def der_signature(found: Any) -> bytes:  # noqa: ANN401 # the driver has no types
