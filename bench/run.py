@@ -19,20 +19,23 @@ from pathlib import Path
 import cyclopts
 from rich.console import Console
 
+from bench.alarms import ROWS as ALARMS
 from bench.browser import ROWS as BROWSER
+from bench.coldchain import ROWS as COLDCHAIN
 from bench.custody import ROWS as CUSTODY
 from bench.evidence import ROWS as EVIDENCE
 from bench.large import ROWS as LARGE
 from bench.programs import MeasurementError
 from bench.recovery import ROWS as RECOVERY
 from bench.report import Row, Run, render_table, write
+from bench.routes import ROWS as ROUTES
 from bench.rows import ROWS as PROGRAMS
 from bench.rows import Bench, Measure
 from coldseal import __version__
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
-ROWS = {**PROGRAMS, **EVIDENCE, **BROWSER, **RECOVERY, **CUSTODY, **LARGE}
+ROWS = {**PROGRAMS, **EVIDENCE, **BROWSER, **RECOVERY, **CUSTODY, **ALARMS, **COLDCHAIN, **ROUTES, **LARGE}
 
 app = cyclopts.App(name="bench", help=__doc__)
 

@@ -34,7 +34,7 @@ subscribe = ["plant/line-1/orders"]
 
 [[classes.channels]]
 channel = "reading"
-schema = "coldseal-json-1"
+schema = "coldseal-reading/1"
 
 [[classes.channels]]
 channel = "status"

@@ -20,7 +20,7 @@ _CI = os.environ.get("CI") == "true"
 # The machine is shared with servers under test and other runs: how long one example takes, or how long
 # it takes to draw one, measures the neighbours.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", _PATIENT, max_examples=100)
+settings.register_profile("quick", _PATIENT, max_examples=60)
 settings.register_profile("ci", _PATIENT, max_examples=200, print_blob=True)
 settings.register_profile("soak", _PATIENT, max_examples=5_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if _CI else "quick"))

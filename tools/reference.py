@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import io
+import os
 import pkgutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +21,7 @@ import msgspec
 from msgspec import inspect as kinds
 
 from coldseal.cli.commands import Group
-from coldseal.cli.main import NOUNS
+from coldseal.cli.main import NOUNS, run
 from coldseal.gateway import config as gateway_config
 from coldseal.gateway import tables as gateway_tables
 from coldseal.observe import events, metrics
@@ -153,8 +154,9 @@ def _kind(kind: kinds.Type) -> str:
             return " or ".join(_kind(each) for each in types if not isinstance(each, kinds.NoneType))
         case kinds.LiteralType(values=values):
             return " or ".join(f"`{value}`" for value in values)
-        case kinds.VarTupleType(item_type=item):
-            return f"list of {'tables' if isinstance(item, kinds.StructType) else _kind(item)}"
+        case kinds.VarTupleType(item_type=item) | kinds.DictType(value_type=item):
+            whole = "table" if isinstance(kind, kinds.DictType) else "list"
+            return f"{whole} of {'tables' if isinstance(item, kinds.StructType) else _kind(item)}"
         case kinds.IntType() | kinds.FloatType():
             return _number(kind)
         case kinds.CustomType(cls=cls):
@@ -179,8 +181,8 @@ def _number(kind: kinds.IntType | kinds.FloatType) -> str:
 def _default(field: kinds.Field) -> str:
     """Say what holds when the key is absent, as TOML has it."""
     match field.default:
-        case _ if field.required:
-            return "required"
+        case _ if field.required or field.default_factory is dict:
+            return "required" if field.required else "`{}`"
         case None:
             return "`empty`"
         case bool(value):
@@ -241,15 +243,16 @@ def _verb(command: Callable[..., int]) -> str:
 
 
 def help_text(arguments: Iterable[str]) -> str:
-    """Return what a command says of itself."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "coldseal.cli.main", *arguments, "--help"],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={"COLUMNS": "160", "NO_COLOR": "1"},  # wide, so that a help text keeps its own lines,
-    )
-    return "\n".join(line.rstrip() for line in shown.stdout.strip().splitlines())
+    """Return what a command says of itself; runs it within this process, which is told how wide to write."""
+    shown, before = io.StringIO(), os.environ.copy()
+    os.environ.update({"COLUMNS": "160", "NO_COLOR": "1"})  # wide, so that a help text keeps its own lines
+    try:
+        with redirect_stdout(shown), suppress(SystemExit):
+            run([*arguments, "--help"])
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return "\n".join(line.rstrip() for line in shown.getvalue().strip().splitlines())
 
 
 def command_line() -> str:

@@ -25,6 +25,9 @@ GO_SOURCE = ROOT / "tests" / "strangers" / "go" / "main.go"
 GO_PACKAGES = Path("/usr/share/gocode")
 """Where Debian puts the sources of Go packages."""
 
+NODE_SOURCE = ROOT / "tests" / "strangers" / "node"
+"""What is asked of npm, with the version and the hash of every package."""
+
 
 def interpreter(oldest: tuple[int, int], environment: Mapping[str, str]) -> Path | None:
     """Return this interpreter if it is new enough, else the other one that we promise."""
@@ -68,6 +71,22 @@ def make_go_program(folder: Path = FOLDER) -> None:
     shutil.copyfile(GO_SOURCE, stamp)
 
 
+def make_node_packages(folder: Path = FOLDER) -> None:
+    """Install the packages that run under Node, each by its hash; none of their programs is run for it."""
+    target, lock = folder / "node", NODE_SOURCE / "package-lock.json"
+    stamp = target / "made-from"
+    if is_current(stamp, lock):
+        return
+    print(f"making {target.relative_to(folder.parent)}, pinned by hash; this happens once")
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (NODE_SOURCE / "package.json", lock):
+        shutil.copyfile(path, target / path.name)
+    subprocess.run(
+        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=target, check=True
+    )
+    shutil.copyfile(lock, stamp)
+
+
 def main(environment: Mapping[str, str], folder: Path = FOLDER) -> int:
     """Make what is missing; return 0 when all is there, or when it may be missing."""
     absent = []
@@ -81,6 +100,10 @@ def main(environment: Mapping[str, str], folder: Path = FOLDER) -> int:
         make_go_program(folder)
     else:
         absent.append("go, of Debian's golang-go and golang-golang-x-mod-dev")
+    if shutil.which("npm", path=environment.get("PATH", "")):
+        make_node_packages(folder)
+    else:
+        absent.append("npm, of Debian's npm")
     for part in absent:
         print(f"missing: {part}; the tests that need it will say that they did not run", file=sys.stderr)
     return 1 if absent and environment.get("CI") == "true" else 0

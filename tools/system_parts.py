@@ -75,6 +75,7 @@ PARTS: Mapping[str, Sequence[Part]] = {
             "golang-golang-x-mod-dev",
             Path("/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go").is_file,
         ),
+        _program("npm", "npm", "installs the AsyncAPI parser that nobody here wrote"),
         _program("swtpm", "swtpm", "a TPM in software"),
         _program("swtpm_setup", "swtpm-tools", "makes one, with its endorsement certificate"),
         _program("tpm2_quote", "tpm2-tools", "checks what a TPM says without our code"),

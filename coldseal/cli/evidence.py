@@ -15,6 +15,7 @@ from coldseal.cli.commands import program
 from coldseal.cli.export import export, prove
 from coldseal.cli.output import print_lines
 from coldseal.cli.page import page
+from coldseal.cli.recompute import recompute
 from coldseal.cli.report import as_json, as_text
 from coldseal.cli.tiles import tiles
 from coldseal.core.log import canonical
@@ -175,4 +176,4 @@ def _line(raw: bytes, corrections: Corrections) -> str:
     return f"{entry.seq:>9}  {entry.t}  {entry.kind:<11}  {entry.src.get('dev', '-'):<20}  {data}{really}"
 
 
-COMMANDS = (export, verify, show, prove, tiles, page)
+COMMANDS = (export, verify, show, recompute, prove, tiles, page)

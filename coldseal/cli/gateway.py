@@ -8,15 +8,24 @@ asks a running one over loopback. `correct` and `import` put on record what peop
 from pathlib import Path
 
 from coldseal.cli.access import COMMANDS as OF_ACCESS
+from coldseal.cli.alarms import COMMANDS as OF_ALARMS
 from coldseal.cli.archives import archive
+from coldseal.cli.asset import COMMANDS as OF_ASSETS
 from coldseal.cli.attestation import attest
 from coldseal.cli.broker import mosquitto
+from coldseal.cli.calibration import COMMANDS as OF_CALIBRATIONS
 from coldseal.cli.commands import Group, program
+from coldseal.cli.custody import COMMANDS as OF_CUSTODY
+from coldseal.cli.excursions import COMMANDS as OF_EXCURSIONS
 from coldseal.cli.firewall import FIREWALL_COMMANDS
 from coldseal.cli.gateway_unit import UNIT_COMMANDS
+from coldseal.cli.maintenance import COMMANDS as OF_MAINTENANCE
 from coldseal.cli.output import print_facts, print_json, print_lines
+from coldseal.cli.profile import COMMANDS as OF_PROFILES
 from coldseal.cli.prune import hold, prune
 from coldseal.cli.records import correct, import_
+from coldseal.cli.rejected import COMMANDS as REJECTED
+from coldseal.cli.routes import COMMANDS as OF_ROUTES
 from coldseal.cli.time import time, time_config
 from coldseal.cli.topics import COMMANDS as TOPICS
 
@@ -156,8 +165,17 @@ def status(config: Path, /, *, set_: list[str] | None = None, as_json: bool = Fa
     return show_status("gateway", load_gateway(config, set_ or ()).http.listen, as_json=as_json)
 
 
+ALARM_COMMANDS = Group("alarms", "what people are told, and who sees to it", OF_ALARMS)
 BROKER_COMMANDS = Group("broker-config", "files of an external broker, made from the registry", (mosquitto,))
+CUSTODY_COMMANDS = Group("custody", "what an asset has used up goes on to the next gateway", OF_CUSTODY)
+EXCURSION_COMMANDS = Group("excursions", "out of their conditions, and what was decided", OF_EXCURSIONS)
+ROUTE_COMMANDS = Group("routes", "routes to other systems, and what their sinks refuse", OF_ROUTES)
 TOPIC_COMMANDS = Group("topics", "what devices may do by the policy in force", TOPICS)
+ASSET_COMMANDS = Group("asset", "what sensors watch, and by which profile", OF_ASSETS)
+CALIBRATION_COMMANDS = Group("calibration", "certificates of calibration, and what is due", OF_CALIBRATIONS)
+MAINTENANCE_COMMANDS = Group("maintenance", "sensors that are being worked on", OF_MAINTENANCE)
+PROFILE_COMMANDS = Group("profile", "product profiles: check, try and apply them", OF_PROFILES)
+REJECTED_COMMANDS = Group("rejected", "what was not taken, and what can be taken in after all", REJECTED)
 COMMANDS = (
     init,
     run,
@@ -169,7 +187,16 @@ COMMANDS = (
     archive,
     attest,
     *OF_ACCESS,
+    PROFILE_COMMANDS,
+    ASSET_COMMANDS,
+    CALIBRATION_COMMANDS,
+    MAINTENANCE_COMMANDS,
+    EXCURSION_COMMANDS,
+    ALARM_COMMANDS,
+    CUSTODY_COMMANDS,
     TOPIC_COMMANDS,
+    ROUTE_COMMANDS,
+    REJECTED_COMMANDS,
     BROKER_COMMANDS,
     time,
     time_config,

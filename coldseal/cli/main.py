@@ -33,6 +33,7 @@ NOUNS: Final = {
     "drill": Noun("play faults on a running gateway and put on record what came of it", "gateway"),
     "evidence": Noun("export, verify and show evidence bundles", "gateway"),
     "recover": Noun("bring a damaged, lost or rolled-back log up again", "gateway"),
+    "schema": Noun("check, show and try schemas of payloads", "gateway"),
     "identity": Noun("make and show certificates and passwords", "gateway"),
 }
 

@@ -40,6 +40,7 @@ def _facts(answer: Answer, given: Path | None, *, is_signature_checked: bool) ->
         "after": _cited(answer),
         "anchored": report.anchored,
         "anchored_at": report.anchored_at,
+        "counts": answer.counts,
         "checked": "all" if is_signature_checked else "checkpoints",
         "earliest": report.earliest,
         "entries": answer.entries,
@@ -132,6 +133,8 @@ def _notes(answer: Answer, skipped: set[str]) -> list[str]:
         lines.append(f"  note  {count} entries were sealed with a clock not synchronised")
     if answer.timestamps:
         lines.append(f"  note  {answer.timestamps} timestamps hold")
+    if answer.counts:
+        lines.append(f"  note  {answer.counts} certifications of the chip's counter hold")
     if answer.untested:
         lines.append(f"  note  {answer.untested} timestamps not tested: no root of their authority is known")
     if skipped:

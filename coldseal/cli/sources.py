@@ -6,6 +6,7 @@ Both are only read, and may be running. Judges nothing.
 from __future__ import annotations
 
 import tomllib
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,8 +14,9 @@ from coldseal.core.log.canonical import Value, parse_base64
 from coldseal.core.log.checkpoint import VerifierKey, parse_vkey
 from coldseal.core.log.evidence import Policy
 from coldseal.core.log.record import parse_entry
+from coldseal.core.log.signature import low_s
 from coldseal.errors import InputError, OperatorError, UnavailableError
-from coldseal.evidence.source import Source, Stamped
+from coldseal.evidence.source import Count, Source, Stamped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +73,7 @@ class GatewaySource:
         from coldseal.signing.secrets import read_symmetric_key
 
         key, data = read_symmetric_key(config.store.key, _HERE), config.gateway.data
-        self._config = config
+        self._config, self._key = config, key
         self._reader = LogReader(data / LOG_FOLDER, key)
         self.size = self._reader.size()
         self.begin = max((end for _, end, pruned in self._reader.closed_segments() if pruned), default=0)
@@ -116,6 +118,25 @@ class GatewaySource:
             Stamped(each.size, checkpoint.note, each.response)
             for each, checkpoint in checkpoints
             if checkpoint is not None and checkpoint.size == each.size
+        ]
+
+    def counts(self, size: int) -> list[Count]:
+        """Give what the chip certified of its counter, as far as the checkpoint is still there."""
+        if not self._config.hardware.counter:
+            return []
+        from coldseal.gateway.counting import Book, State
+
+        try:
+            with closing(Book(self._config.gateway.data, self._key, readonly=True)) as book:
+                counted = book.all()
+        except UnavailableError:  # nothing was ever counted
+            return []
+        ours = [each for each in counted if each.state is State.CERTIFIED and each.size <= size]
+        checkpoints = ((each, self._reader.checkpoint_at_most(each.size)) for each in ours)
+        return [
+            Count(each.size, found.note, each.attest, low_s(each.signature))
+            for each, found in checkpoints
+            if found is not None and (found.size, each.origin) == (each.size, self.policy.origin)
         ]
 
     def certificates(self) -> dict[str, bytes]:
@@ -203,6 +224,11 @@ class ServiceSource:
 
     def timestamps(self, size: int) -> list[Stamped]:
         """Give none: gateways keep them."""
+        del size
+        return []
+
+    def counts(self, size: int) -> list[Count]:
+        """Give none: the chip is the gateway's."""
         del size
         return []
 

@@ -117,6 +117,12 @@ def _certificates(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return ", ".join(said) or "none"
 
 
+def _due(days: Mapping[str, int]) -> str:
+    """Name the calibrations that are due soon or overdue."""
+    said = (f"{name} {f'in {left} days' if left >= 0 else 'OVERDUE'}" for name, left in days.items())
+    return ", ".join(said) or "none"
+
+
 _KNOWN: Final[dict[str, tuple[str, Render]]] = {
     "size": ("entries", "{:,}".format),
     "published": ("with receipt", "{:,}".format),
@@ -140,6 +146,8 @@ _KNOWN: Final[dict[str, tuple[str, Render]]] = {
     "connections_ended": ("connections of devices that ended", "{:,}".format),
     "egress_refused": ("ways out refused", _refused),
     "time": ("time comes from", _time),
+    "calibrations_due_days": ("calibrations due", _due),
+    "maintenance_s": ("sensors in maintenance", _silent),
     "uptime_s": ("running for", render_span),
     "logs": ("admitted logs", str),
     "witnessed_logs": ("logs only witnessed", str),

@@ -1,12 +1,13 @@
 """`coldseal gateway topics`: what devices may do by the policy in force, tried out and shown.
 
-`check` and `show` read the configuration alone; `blocked` and `unblock` ask the running gateway.
+`check`, `show` and `asyncapi` read the configuration alone; `blocked` and `unblock` ask the running gateway.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from coldseal.cli.asyncapi import asyncapi
 from coldseal.cli.output import print_facts, print_json, print_lines, render_bytes, render_span
 
 if TYPE_CHECKING:
@@ -200,4 +201,4 @@ def _ask(config: Path, overrides: list[str] | None, request: Mapping[str, object
     return ask_running(place_of_control(load_gateway(config, overrides or ())), request)
 
 
-COMMANDS: Final = (check, show, blocked, unblock)
+COMMANDS: Final = (check, show, asyncapi, blocked, unblock)

@@ -41,6 +41,15 @@ class Action(StrEnum):
     UNBLOCK = "unblock"
     ROLL_OVER = "roll-over"
     REVOKE = "revoke"
+    PROFILE = "profile"
+    ASSIGN = "assign"
+    CALIBRATE = "calibrate"
+    MAINTAIN = "maintain"
+    ACKNOWLEDGE = "acknowledge"
+    DISPOSE = "dispose"
+    CUSTODY = "custody"
+    REPLAY = "replay"
+    ROUTE = "route"
 
 
 _ALL: Final = frozenset(Role)
@@ -76,10 +85,19 @@ TABLE: Final[Mapping[Action, Rule]] = {
     Action.UNBLOCK: Rule(frozenset({_T, _A}), "let a device in again that was cut off"),
     Action.ROLL_OVER: Rule(frozenset({_A}), "change a signing key of the log"),
     Action.REVOKE: Rule(frozenset({_A}), "put on record that a key was in wrong hands"),
+    Action.PROFILE: Rule(frozenset({_Q}), "put a version of a product profile on record"),
+    Action.ASSIGN: Rule(frozenset({_T, _Q}), "let a sensor watch an asset, or a profile hold for one"),
+    Action.CALIBRATE: Rule(frozenset({_T, _Q}), "have readings corrected by a calibration"),
+    Action.MAINTAIN: Rule(frozenset({_T, _Q}), "begin or end the maintenance of a sensor"),
+    Action.ACKNOWLEDGE: Rule(frozenset({_T, _Q}), "acknowledge an alarm"),
+    Action.DISPOSE: Rule(frozenset({_Q}), "decide about a product after an excursion"),
+    Action.CUSTODY: Rule(frozenset({_T, _Q}), "hand over or take over what an asset has used up"),
+    Action.REPLAY: Rule(frozenset({_T, _Q}), "take a rejected message in after all"),
+    Action.ROUTE: Rule(frozenset({_T, _A}), "send again what a sink of a route refused, or give it up"),
 }
 """Every action, and who may; the order is that of the documentation."""
 
-DANGEROUS: Final = frozenset({Action.PRUNE, Action.ROLL_OVER, Action.REVOKE})
+DANGEROUS: Final = frozenset({Action.PRUNE, Action.ROLL_OVER, Action.REVOKE, Action.PROFILE})
 """What a second person can be asked to approve."""
 
 

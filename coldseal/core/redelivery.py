@@ -111,8 +111,8 @@ class Redelivery:
     def learn(self, src: Mapping[str, object]) -> None:
         """Learn the same from the entry's ``src`` alone."""
         device, digest = src.get("dev"), src.get("sha256")
-        if not isinstance(device, str) or not isinstance(digest, str):
-            return  # an entry of the log's own
+        if not isinstance(device, str) or not isinstance(digest, str) or "replay" in src:
+            return  # an entry of the log's own, or a message that was decoded again long after it came
         seq, packet_id, boot = src.get("seq"), src.get("pid"), src.get("boot", "")
         if isinstance(seq, int) and isinstance(boot, str):
             self.take(device, self.key(digest), (boot, seq))

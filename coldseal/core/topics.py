@@ -56,6 +56,7 @@ class Channel(StrEnum):
     COMMAND = "cmd"
     CONFIG = "config"
     RECEIPT = "receipt"
+    ALARM = "alarm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ SCHEME: Final = {
     Channel.COMMAND: Rule(from_device=False, is_named=True),
     Channel.CONFIG: Rule(from_device=False, is_named=False),
     Channel.RECEIPT: Rule(from_device=False, is_named=False),
+    Channel.ALARM: Rule(from_device=False, is_named=True),  # the sensor
 }
 """The whole scheme; rights, parser and documentation follow from it."""
 

@@ -15,6 +15,7 @@ _CYCLE_S = 900.0
 _DOOR_EVERY_S = 3600.0  # on average
 _DOOR_RISE = 2.2  # Cel, at the moment it opens
 _DOOR_DECAY_S = 240.0
+_LEFT_OPEN = 6.5  # Cel
 _AMBIENT_RH = 45.0  # %RH at the setpoint
 _RH_FOR_CELSIUS = -2.5
 
@@ -32,6 +33,8 @@ class ColdRoom:
         self._phase = chance.uniform(0.0, math.tau)
         self._offset = chance.gauss(0.0, 0.2)
         self._door = 0.0
+        self.is_left_open = False
+        """Somebody left the door open: it stays too warm until it is closed."""
 
     def step(self, seconds: float) -> tuple[float, float]:
         """Let time pass; return temperature (Cel, two digits) and relative humidity (%RH, one digit)."""
@@ -40,7 +43,7 @@ class ColdRoom:
         if self._chance.random() < seconds / _DOOR_EVERY_S:
             self._door = _DOOR_RISE
         temperature = _SETPOINT + self._offset + _SWING * math.sin(self._phase) + self._door
-        temperature += self._chance.gauss(0.0, 0.03)
+        temperature += self._chance.gauss(0.0, 0.03) + _LEFT_OPEN * self.is_left_open
         humidity = _AMBIENT_RH + _RH_FOR_CELSIUS * (temperature - _SETPOINT) + 6.0 * self._door
         humidity = min(max(humidity + self._chance.gauss(0.0, 0.4), 0.0), 100.0)
         return round(temperature, 2), round(humidity, 1)

@@ -23,6 +23,9 @@ from coldseal.mqtt.client_events import Acknowledged, Connected, Disconnected, E
 from coldseal.mqtt.client_session import Session
 from coldseal.mqtt.packets import Connect, Properties, Publish, ReasonCode, Version
 
+SENSOR: Final = "air"
+"""Name of a device's sensor in topics."""
+
 _BACKOFF_FIRST_S: Final = 0.1
 _BACKOFF_LAST_S: Final = 5.0
 _AGAIN_S: Final = 1.0
@@ -70,7 +73,7 @@ class Post:
     server_name: str
     site: str
     device: str
-    sensor: str = "air"
+    sensor: str = SENSOR
     interval_s: float = 1.0
 
     @property
@@ -164,6 +167,10 @@ class Device:
     def waiting(self) -> int:
         """How many readings have no answer yet."""
         return len(self._waiting) + len(self._again)
+
+    def leave_open(self, *, is_open: bool) -> None:
+        """Leave the door of its room open, or close it."""
+        self._room.is_left_open = is_open
 
     def stop(self) -> None:
         """Take no more readings; ``run`` ends when every one taken has its answer."""

@@ -104,6 +104,10 @@ class Fleet:
             for device in self._devices:
                 group.create_task(device.run())
 
+    def leave_open(self, place: int, *, is_open: bool) -> None:
+        """Leave the door open of the room in which a sensor stands, or close it."""
+        self._devices[place].leave_open(is_open=is_open)
+
     def stop(self) -> None:
         """Take no more readings; ``run`` ends with the last answer."""
         for device in self._devices:

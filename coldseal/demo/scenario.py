@@ -16,8 +16,9 @@ from random import Random
 
 import aiohttp
 
-from coldseal.demo import gauges
+from coldseal.demo import excursion, gauges
 from coldseal.demo.board import Board, Sample
+from coldseal.demo.device import SENSOR
 from coldseal.demo.gauges import read_gauges, whole
 from coldseal.demo.line import Line
 from coldseal.demo.programs import Program, run_command
@@ -25,8 +26,9 @@ from coldseal.demo.site import Site, make_fleet, prepare_site, read_gateway, rea
 from coldseal.demo.verdict import Findings, Verdict, judge
 from coldseal.errors import UnavailableError
 
-CUT_AT, KILL_AT, RESTORE_AT = 0.25, 0.4, 0.6
-"""When things happen, as shares of the sensors' time: the gateway is killed with a backlog on its disk."""
+CUT_AT, OPEN_AT, KILL_AT, RESTORE_AT, CLOSE_AT = 0.25, 0.3, 0.4, 0.6, 0.75
+"""When things happen, as shares of the sensors' time: the gateway is killed with a backlog on its disk, while
+a fridge stands open."""
 
 _INTERVAL_S = 0.05
 _TICK_S = 0.25
@@ -70,6 +72,7 @@ async def play(plan: Plan, board: Board) -> Verdict:
         gateway = await stack.enter_async_context(site.gateway(line.port))
         await service.ready(http, within_s=_READY_S)
         await gateway.ready(http, within_s=_READY_S)
+        await excursion.assign(site.gateway_config, site.sensors[0], SENSOR)
         stage = Stage(plan, board, Parts(site, http, line, gateway, service))
         await stage.run()
         findings = await stage.findings()
@@ -129,6 +132,9 @@ class Stage:
         await self._until(CUT_AT)
         self._line.cut()
         self._enter("uplink cut", "uplink cut: entries stay at the gateway")
+        await self._until(OPEN_AT)
+        self._fleet.leave_open(0, is_open=True)
+        self._tell(f"{excursion.ASSET}: its door is left open")
         await self._until(KILL_AT)
         await self._gateway.kill()
         self._is_down = True
@@ -141,6 +147,9 @@ class Stage:
         await self._until(RESTORE_AT)
         self._line.restore()
         self._enter("uplink restored", "uplink restored: the backlog goes up")
+        await self._until(CLOSE_AT)
+        self._fleet.leave_open(0, is_open=False)
+        self._tell(f"{excursion.ASSET}: its door is closed")
 
     async def _drained(self) -> None:
         """Wait until every entry has a receipt and every signature is checked, or for a while."""
@@ -167,6 +176,9 @@ class Stage:
         gateway = await asyncio.to_thread(read_gateway, site)
         await self._gateway.stop()
         service, summary = await asyncio.to_thread(read_service, site)
+        story = await asyncio.to_thread(excursion.read_story, site.gateway_config)
+        for line in excursion.tell(story):
+            self._tell(line)
         code, said = await run_command("evidence", "export", str(site.gateway_config), str(site.bundle))
         if code == 0:
             code, said = await run_command("evidence", "verify", str(site.bundle))
@@ -178,6 +190,7 @@ class Stage:
             signatures_verified=summary.verified,
             refuted=summary.refuted,
             evidence=(code, said.strip().rpartition("\n")[2]),
+            excursion=excursion.checks(story),
         )
 
     @staticmethod

@@ -43,6 +43,7 @@ class Findings:
         signatures_verified: entries whose own signature the service has checked.
         refuted: entries whose signature the service found wrong.
         evidence: exit code of `evidence verify` on the bundle, and its last line.
+        excursion: what was found of the excursion that was played.
     """
 
     acknowledged: Mapping[str, Sequence[ReadingKey]]
@@ -52,6 +53,7 @@ class Findings:
     signatures_verified: int
     refuted: int
     evidence: tuple[int, str]
+    excursion: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def judge(found: Findings) -> Verdict:
             _equal("doubled", doubled, 0),
             _equal("out of order", disorder, 0),
             Check("evidence verify", "OK" if code == 0 else said or f"exit {code}", "OK", code == 0),
+            *found.excursion,
         )
     )
 

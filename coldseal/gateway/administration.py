@@ -8,6 +8,7 @@ before that person has approved. Knows of each request only which action it is.
 from __future__ import annotations
 
 from asyncio import ensure_future, sleep, to_thread
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -21,7 +22,7 @@ from coldseal.observe.logs import Log
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from coldseal.core.access import Pending
@@ -44,6 +45,10 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "roll-over": Action.ROLL_OVER,
     "revoke": Action.REVOKE,
     "unblock": Action.UNBLOCK,
+    "excursions": Action.LOOK,
+    "replay": Action.REPLAY,
+    "route": Action.ROUTE,
+    "alarms": Action.LOOK,
 }
 """What each request is; `record` is what its kind is."""
 
@@ -55,6 +60,23 @@ RECORDS: Final[Mapping[str, Action]] = {
     "import": Action.IMPORT,
 }
 """What putting an entry of each kind on record is."""
+
+CHANGES: Final[Mapping[str, Action]] = {
+    "ack": Action.ACKNOWLEDGE,
+    "calibration": Action.CALIBRATE,
+    "disposition": Action.DISPOSE,
+    "export": Action.CUSTODY,
+    "import": Action.CUSTODY,
+    "profile": Action.PROFILE,
+}
+"""What a request `coldchain` for an entry of each kind is; for `config`, what the entry says decides."""
+
+CONFIGURED: Final[Mapping[str, Action]] = {
+    "assign": Action.ASSIGN,
+    "maintenance": Action.MAINTAIN,
+    "release": Action.ASSIGN,
+}
+"""The same for a `config` entry, by its one member beside ``who`` and ``why``."""
 
 SECOND: Final = frozenset({"approve", "withdraw"})
 """Requests about requests: who may, follows from what was asked."""
@@ -84,12 +106,31 @@ def action_of(name: str, request: Mapping[str, Any]) -> Action:
         OperatorError: it is none that anybody may make.
     """
     kind = request.get("kind")
+    if name == "coldchain":
+        return change_action(kind, request.get("data"))
     if name == "record" and (not isinstance(kind, str) or kind not in RECORDS):
         raise OperatorError(f"{kind!r} cannot be put on record so", f"One of these can: {', '.join(RECORDS)}")
     found = RECORDS[str(kind)] if name == "record" else ACTIONS.get(name)
     if found is None:
         raise OperatorError(f"nobody may ask for {name!r} so", "See: coldseal gateway access")
     return found
+
+
+def change_action(kind: object, data: object) -> Action:
+    """Say what putting such an entry on record by the request `coldchain` is.
+
+    Raises:
+        OperatorError: it is nothing that anybody may ask for.
+    """
+    if kind == "config" and isinstance(data, Mapping):
+        found = [action for name, action in CONFIGURED.items() if name in data]
+        if len(found) == 1:
+            return found[0]
+        raise OperatorError("the config says nothing of sensors", f"Give one of: {', '.join(CONFIGURED)}")
+    if not isinstance(kind, str) or kind not in CHANGES or not isinstance(data, Mapping):
+        known = ", ".join((*CHANGES, "config"))
+        raise OperatorError(f"{kind!r} cannot be changed so", f"One of these can: {known}")
+    return CHANGES[kind]
 
 
 def reason_of(request: Mapping[str, Any]) -> str:

@@ -17,10 +17,12 @@ from coldseal.core.floods import Floods
 from coldseal.core.log import canonical
 from coldseal.errors import ColdsealError, OperatorError
 from coldseal.gateway.administration import further_socket
+from coldseal.gateway.alarming.opening import Around
 from coldseal.gateway.archivist import Archivist
 from coldseal.gateway.budget import Watch, memory_in_use
 from coldseal.gateway.certificates import CERTIFICATES, KeptCertificates
 from coldseal.gateway.clock import Clock
+from coldseal.gateway.coldchain import ColdChain
 from coldseal.gateway.control import ControlServer
 from coldseal.gateway.counting import Counting, require_counted
 from coldseal.gateway.custody import stand_ins
@@ -39,6 +41,7 @@ from coldseal.gateway.rejections import Rejections
 from coldseal.gateway.requests import checkpoint_handler, key_handlers, record_handler, sealing
 from coldseal.gateway.rollback import require_newest
 from coldseal.gateway.rollover import RollOver
+from coldseal.gateway.schemas import open_book
 from coldseal.gateway.scrubbing import Scrubbing
 from coldseal.gateway.sources.mqtt import MqttListener
 from coldseal.gateway.sources.sessions import SessionStore
@@ -51,10 +54,10 @@ from coldseal.gateway.uplink.companion import Companion
 from coldseal.gateway.writer import (
     LOG_FOLDER,
     SOFTWARE,
-    known_messages,
     make_journal,
     open_keys,
     open_log,
+    projection_of,
     require_same,
     start_drafts,
 )
@@ -72,8 +75,6 @@ if TYPE_CHECKING:
 
     from coldseal.gateway.config import GatewayConfig
     from coldseal.gateway.control import Answer
-    from coldseal.gateway.sources.decode import Decoded
-    from coldseal.gateway.store.drafts import Draft
     from coldseal.gateway.store.sealing import Keys
 
 TICK_S: Final = 1.0
@@ -81,13 +82,6 @@ TICK_S: Final = 1.0
 
 _HERE: Final = Path()  # paths in a configuration are absolute once it is loaded
 _log = logs.Log("gateway.app")
-
-
-def nothing_to_evaluate(
-    _device: str, _sensor: str, _decoded: Decoded
-) -> tuple[Sequence[str], Sequence[Draft]]:
-    """Stand where product profiles are evaluated; without any, no flag and no further entry."""
-    return (), ()
 
 
 class Gateway:
@@ -98,18 +92,17 @@ class Gateway:
         self._config, self.log = config, log
         clock = self._clock = open_clock(config.time)
         self._metrics = GatewayMetrics()
-        keys = open_keys(config, log)
-        is_each_signed = config.gateway.signature == "record"
+        keys = self._keys = open_keys(config, log)
         self._beside = (
-            SealingProcess(config.keys.record, _HERE, is_each_signed=is_each_signed)
+            SealingProcess(config.keys.record, _HERE, is_each_signed=config.gateway.signature == "record")
             if config.pipeline.signs_beside
             else None
         )
         self._journal = make_journal(config, log, keys, clock, self._beside)
-        self._keys = keys
-        self._redelivery = known_messages(config, log)
+        self._projection = projection_of(config, log)
         progress = Progress("acknowledgements", config.http.stalled_after_s)
         tally = Tally(self._metrics, progress)
+        self._book = open_book(config, open_policy(config))
         self.pipeline = self._make_pipeline(tally)
         self._sessions = SessionStore.open(config.gateway.data / "broker.db", store_key)
         self.listener = self._make_listener()
@@ -132,6 +125,7 @@ class Gateway:
             standby=standby,
             counting=self._make_counting(store_key, standby),
         )
+        self._coldchain = self._make_coldchain(arguments, tally, store_key)
         faults: dict[str, Callable[[bool], None]] = {"full-disk": log.close_room}
         if self._uplink is not None:
             faults["partition"] = self._uplink.keep_away
@@ -147,12 +141,29 @@ class Gateway:
                 **key_handlers(change),
                 **self._exercise.handlers(),
                 **self._perimeter.handlers(),
+                **self._coldchain.handlers(),
             },
             gate=self._perimeter.administration,
             further=further_socket(config),
         )
-        self.health_address = ""
-        """Where health is shown, host:port; empty if nowhere."""
+        self.health_address = ""  # where health is shown, host:port; empty if nowhere
+
+    def _make_coldchain(self, arguments: Sequence[str], tally: Tally, store_key: bytes) -> ColdChain:
+        """Put together what judges readings, and what follows from that."""
+        found = ColdChain(
+            self._config,
+            clock=self._clock,
+            metrics=self._metrics,
+            log=self.log,
+            journal=self._journal,
+            pipeline=self.pipeline,
+            projection=self._projection,
+            book=self._book,
+            arguments=arguments,
+            around=Around(store_key, self.listener, tally, self._instruments.worries),
+        )
+        self._journal.heard = found.heard
+        return found
 
     def _make_listener(self) -> MqttListener:
         """Put together what takes devices in."""
@@ -188,11 +199,11 @@ class Gateway:
         floods = Floods(config.pipeline.rejected_per_minute)
         return Pipeline(
             preparation=Preparation(
-                redelivery=self._redelivery,
+                projection=self._projection,
                 rejections=Rejections(floods, self._journal, self._metrics),
                 journal=self._journal,
-                evaluate=nothing_to_evaluate,
                 tally=tally,
+                book=self._book,
             ),
             journal=self._journal,
             clock=self._clock,
@@ -279,7 +290,8 @@ class Gateway:
         supervisor = Supervisor.of(os.environ)
         async with asyncio.TaskGroup() as tasks:
             own = self.log.maintain(), self.log.pack(), self._tick(supervisor), self._scrubbing.run()
-            beside = [tasks.create_task(each) for each in (*own, *self._perimeter.tasks())]
+            others = *self._perimeter.tasks(), *self._coldchain.tasks()
+            beside = [tasks.create_task(each) for each in (*own, *others)]
             committing = tasks.create_task(self.pipeline.run())
             if self._uplink is not None:
                 beside.append(tasks.create_task(self._uplink.run()))
@@ -362,6 +374,7 @@ class Gateway:
             self.pipeline.tick()
             self._instruments.refresh()
             self._perimeter.tick()
+            self._coldchain.tick()
             supervisor.beat(is_moving=self._instruments.is_moving())
             if self._beside is not None:
                 self._beside.rest()
@@ -371,7 +384,7 @@ class Gateway:
     async def _record_start(self) -> None:
         """Begin the log with its genesis, or record that this program took it up again."""
         drafts = start_drafts(self._config, self.log, self._keys, self._journal, self._clock)
-        await self._journal.append(drafts, self._redelivery.snapshot)
+        await self._journal.append(drafts, self._projection.snapshot)
 
     def _tell_status(self, _request: Mapping[str, Any], answer: Callable[[Answer], None]) -> None:
         """Answer the request `status`."""
@@ -379,9 +392,9 @@ class Gateway:
 
     def _status(self) -> Mapping[str, object]:
         """Say how everything stands, for a person."""
-        return {**self._instruments.status(), **self._perimeter.status()}
+        return {**self._instruments.status(), **self._perimeter.status(), **self._coldchain.status()}
 
     async def _record_own(self, kind: str, data: dict[str, canonical.Value]) -> None:
         """Seal an entry of the log's own, with a checkpoint over it."""
         draft = self._journal.draft(kind, canonical.encode(data), self._clock.now())
-        await self._journal.append([draft], self._redelivery.snapshot)
+        await self._journal.append([draft], self._projection.snapshot)

@@ -17,9 +17,12 @@ from coldseal.gateway.continued import in_force
 from coldseal.gateway.endpoints import WayOut
 from coldseal.gateway.endpoints import require_sound as require_sound_egress
 from coldseal.gateway.retention import require_sound
+from coldseal.gateway.routes import require_sound as require_sound_routes
 from coldseal.gateway.tables.administration import Administration
+from coldseal.gateway.tables.alarms import Alarms
 from coldseal.gateway.tables.attestation import Attestation
 from coldseal.gateway.tables.broker import Broker
+from coldseal.gateway.tables.coldchain import ColdChain
 from coldseal.gateway.tables.egress import Egress
 from coldseal.gateway.tables.enrolment import Enrolment
 from coldseal.gateway.tables.hardware import Hardware
@@ -36,6 +39,8 @@ from coldseal.gateway.tables.keeping import (
     Store,
 )
 from coldseal.gateway.tables.outward import Http, Timestamp, Uplink, Witness
+from coldseal.gateway.tables.routes import Route
+from coldseal.gateway.tables.schemas import Schemas
 from coldseal.gateway.tables.time import Time
 from coldseal.gateway.tables.topics import Topics
 from coldseal.signing.holders import is_held
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
 MAX_WITNESSES: Final = 8
 """Further witnesses at most: a note carries 16 lines, and the log's own are among them."""
 
+_HERE: Final = ("127.0.0.1:", "[::1]:", "localhost:")
 _LOOPBACK: Final = ("http://127.0.0.1:", "http://[::1]:", "http://localhost:")
 
 
@@ -76,6 +82,10 @@ class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     time: Time = field(default_factory=Time)
     egress: Egress = field(default_factory=Egress)
     administration: Administration = field(default_factory=Administration)
+    coldchain: ColdChain = field(default_factory=ColdChain)
+    schemas: Schemas = field(default_factory=Schemas)
+    alarms: Alarms = field(default_factory=Alarms)
+    routes: tuple[Route, ...] = ()
 
 
 def load_gateway(path: Path, overrides: Sequence[str] = ()) -> GatewayConfig:
@@ -103,6 +113,8 @@ def load_gateway(path: Path, overrides: Sequence[str] = ()) -> GatewayConfig:
     _check_time(config.time, path)
     _check_enrolment(config, path)
     _check_attestation(config, path)
+    _check_alarms(config, path)
+    require_sound_routes(config.routes, str(path), has_uplink=bool(config.uplink.url))
     require_sound_egress(config.egress, ways_out(config), str(path))
     settings.require_loopback(config.http.listen, f"{path}: http.listen")
     if config.store.reserve_mb >= config.store.limit_mb:
@@ -124,7 +136,10 @@ def ways_out(config: GatewayConfig) -> list[WayOut]:
         WayOut("timestamp.url", config.timestamp.url),
         WayOut("enrolment.url", config.enrolment.url),
         WayOut("broker.address", f"mqtts://{config.broker.address}" if config.broker.address else ""),
+        *(WayOut(f"routes.{each.name}.url", each.url) for each in config.routes),
     ]
+    told = (url for each in config.alarms.recipients for url in each.endpoints)
+    named += [WayOut("alarms.recipients.endpoints", url) for url in told]
     return [way for way in named if way.url]
 
 
@@ -249,6 +264,24 @@ def _check_attestation(config: GatewayConfig, path: Path) -> None:
     if not config.uplink.url:
         what = f"{path}: attestation.key is set, but uplink.url is not"
         raise OperatorError(what, "Set uplink.url, or empty attestation.key: it is the service that asks")
+
+
+def _check_alarms(config: GatewayConfig, path: Path) -> None:
+    """Refuse recipients that cannot be told apart, or would be told openly over the network."""
+    alarms, seen = config.alarms, set[str]()
+    for each in alarms.recipients:
+        place = f"{path}: alarms.recipients of {each.name}"
+        if each.name in seen:
+            raise OperatorError(f"{place}: there are two of this name", "Name each recipient by itself")
+        seen.add(each.name)
+        if each.step and not alarms.escalate_s:
+            what = f"{place}: step is {each.step}, but alarms.escalate_s is 0"
+            raise OperatorError(what, "Set alarms.escalate_s: no later step would ever be reached")
+        for url in each.endpoints:
+            is_open = url.startswith(("http://", "smtp://"))
+            if is_open and not config.egress.allow and not url.partition("//")[2].startswith(_HERE):
+                what = f"{place}: endpoints has {url!r}, which is not on this machine"
+                raise OperatorError(what, "Use https or smtps, or list it in egress.allow with tls = false")
 
 
 def _check_enrolment(config: GatewayConfig, path: Path) -> None:

@@ -48,7 +48,7 @@ _log = Log("gateway.egress")
 
 
 class Cause(StrEnum):
-    """Why a way out is refused."""
+    """Why a way out is refused; what is wrong with a certificate has the words of `identity.handshakes`."""
 
     NOT_LISTED = "not-listed"
     ADDRESS = "address"
@@ -59,6 +59,15 @@ class Cause(StrEnum):
     EXPIRED = "expired"
     NOT_YET_VALID = "not-yet-valid"
     REVOKED = "revoked"
+    REVOCATION_UNKNOWN = "revocation-unknown"
+    SELF_SIGNED = "self-signed"
+    PURPOSE = "purpose"
+    WEAK = "weak"
+    SIGNATURE = "signature"
+    PATH_LENGTH = "path-length"
+    NOT_A_CA = "not-a-ca"
+    CHAIN_SIZE = "chain-size"
+    PROOF = "proof"
     CERTIFICATE = "certificate"
     PROTOCOL = "protocol"
 

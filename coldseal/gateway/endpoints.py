@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from coldseal.gateway.tables.egress import Allowed, Egress
 
-_PORTS: Final = {"https": 443, "http": 80, "mqtts": 8883}
+_PORTS: Final = {"https": 443, "http": 80, "mqtts": 8883, "smtps": 465, "smtp": 25}
+_OPEN: Final = frozenset({"http", "smtp"})
 
 
 class Endpoint(NamedTuple):
@@ -64,7 +65,7 @@ def endpoint_of(url: str) -> Endpoint:
     """Read the endpoint of an address.
 
     Raises:
-        InputError: it is no `https`, `http` or `mqtts` address, or carries a password.
+        InputError: it is no `https`, `http`, `mqtts`, `smtps` or `smtp` address, or carries a password.
     """
     expected = "https://host:port, without user or password"
     try:
@@ -74,7 +75,7 @@ def endpoint_of(url: str) -> Endpoint:
         raise InputError("address", "url", url, expected) from fault
     if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
         raise InputError("address", "url", url.rpartition("@")[2], expected)
-    return Endpoint(usual_host(parts.hostname), port or _PORTS[parts.scheme], parts.scheme != "http")
+    return Endpoint(usual_host(parts.hostname), port or _PORTS[parts.scheme], parts.scheme not in _OPEN)
 
 
 def listed(allowed: Allowed) -> Endpoint:

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coldseal.errors import UnavailableError
+from coldseal.gateway.grouping import Group, own_item
 from coldseal.gateway.message import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from asyncio import Future
+    from collections.abc import Awaitable, Callable, Sequence
 
     from coldseal.gateway.clock import Clock
+    from coldseal.gateway.evaluating import Before
     from coldseal.gateway.message import Message
     from coldseal.gateway.preparation import Item, Preparation
     from coldseal.gateway.store.drafts import Draft
-    from coldseal.gateway.store.journal import Handed, Journal
+    from coldseal.gateway.store.journal import Journal, Snapshot
     from coldseal.gateway.tally import Tally
 
 PART: Final = 256
@@ -32,14 +35,6 @@ EARLY: Final = 32
 
 AHEAD: Final = 3
 """Groups under way at most: one is written, one sealed, and one is ready for the sealing process."""
-
-
-class Group(NamedTuple):
-    """Messages that are sealed together, with entries of the log's own."""
-
-    items: list[Item]
-    own: list[Draft]
-    handed: Handed
 
 
 class Pipeline:
@@ -65,8 +60,7 @@ class Pipeline:
         window_s: float = 0,
     ) -> None:
         """Take the parts; nothing runs yet."""
-        self._preparation, self._journal = preparation, journal
-        self._clock, self._tally = clock, tally
+        self._preparation, self._journal, self._clock, self._tally = preparation, journal, clock, tally
         self._max_pending, self._window_s = max_pending, window_s
         self._pending: list[Item] = []
         self._counted: list[Item] = []
@@ -74,8 +68,7 @@ class Pipeline:
         self._under_way: deque[Group] = deque()
         self._stirred, self._handed, self._moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._turn = asyncio.Lock()
-        self._is_at_end = False
-        self._is_stopping = False
+        self._is_at_end = self._is_stopping = False
 
     @property
     def is_full(self) -> bool:
@@ -99,6 +92,13 @@ class Pipeline:
         """Seal an entry of the log's own, such as a heartbeat, with the next group."""
         self._own.append(self._journal.draft(kind, data, self._clock.now()))
         self._stirred.set()
+
+    def enter(self, drafts: Sequence[Draft], before: Before | None) -> Future[list[bytes]]:
+        """Seal own entries in their place between messages; gives them once they are on disk."""
+        item, entered = own_item(drafts, before, self._clock.now())
+        self._pending.append(item)
+        self._stirred.set()
+        return entered
 
     def tick(self) -> None:
         """Once a second: seal what was only counted, and let a due checkpoint be made."""
@@ -146,7 +146,7 @@ class Pipeline:
         self._under_way.append(Group(items, own, handed))
         self._handed.set()
 
-    async def alone(self, step: Callable[[Callable[[], bytes]], Awaitable[None]]) -> None:
+    async def alone(self, step: Callable[[Snapshot], Awaitable[None]]) -> None:
         """Take a step of the log while nothing else is under way; it is given the snapshot's writer."""
         async with self._turn:
             while self._under_way:
@@ -173,6 +173,7 @@ class Pipeline:
                 else:
                     self._under_way.popleft()
                     self._tally.committed(group.items, since, self._clock.now())
+                    group.tell()
                 self._moved.set()
             self._handed.clear()
 
@@ -187,13 +188,12 @@ class Pipeline:
         groups, self._under_way = self._under_way, deque()
         items = [item for group in groups for item in group.items] + self._pending
         self._pending = []
-        own = [draft for group in groups for draft in group.own]
-        self._own = [] if self._is_stopping else own + self._own
+        self._own = [] if self._is_stopping else [own for group in groups for own in group.own] + self._own
         self._preparation.forget(items)
         for item in items:
             item.message.acknowledge(Outcome.BUSY, reason)
         self._tally.turned_away(len(items))
 
-    def _snapshot(self) -> bytes:
+    def _snapshot(self) -> bytes | Callable[[], bytes]:
         """Write down which messages are sealed: all that are known, but for those that wait."""
         return self._preparation.snapshot([*self._pending, *self._counted])

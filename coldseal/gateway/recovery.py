@@ -20,11 +20,11 @@ from coldseal.core.log.checkpoint import parse_checkpoint_text, parse_note
 from coldseal.core.log.keys import Keys
 from coldseal.core.log.record import Chain, parse_entry
 from coldseal.core.log.succession import next_origin
-from coldseal.core.redelivery import Redelivery
 from coldseal.errors import ColdsealError, TrustError, UnavailableError
 from coldseal.gateway.carrying import Plan, carry, gap_data
 from coldseal.gateway.clock import Clock, render_time
 from coldseal.gateway.continued import RECEIPT, write_continued
+from coldseal.gateway.projection import sealed_lately
 from coldseal.gateway.records import place_of
 from coldseal.gateway.replacing import DAMAGED, QUARANTINE, in_order, make_ready, put_in_place, take_back
 from coldseal.gateway.scrubbing import scrub
@@ -48,6 +48,7 @@ from coldseal.signing.secrets import read_symmetric_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coldseal.core.redelivery import Redelivery
     from coldseal.gateway.config import GatewayConfig
     from coldseal.gateway.store.log import Log as EntryLog
 
@@ -59,7 +60,11 @@ _log = Log("gateway.recovery")
 
 
 async def recover(
-    config: GatewayConfig, *, is_dry: bool = False, tell: Callable[[str], None] = lambda _line: None
+    config: GatewayConfig,
+    *,
+    is_dry: bool = False,
+    tell: Callable[[str], None] = lambda _line: None,
+    access: bytes = b"",
 ) -> Plan:
     """Save what there is of a log, and put one in its place that goes on.
 
@@ -67,6 +72,7 @@ async def recover(
         config: the gateway's configuration; no gateway may run.
         is_dry: only say what would be done.
         tell: is told what is under way, in words.
+        access: what the `access` entry says of whoever asked for it; empty for what a start does by itself.
 
     Raises:
         OperatorError: somebody writes the log, or a key is not the log's.
@@ -94,7 +100,7 @@ async def recover(
         if is_dry:
             return plan
         tell(f"the log goes on as {plan.origin}: {outcome.value}")
-        gap = await _build(config, survey, plan, receipt, clock)
+        gap = await _build(config, survey, plan, receipt, clock, access=access)
         put_in_place(data, plan.quarantine)
     return msgspec.structs.replace(plan, gap=gap)
 
@@ -287,7 +293,9 @@ def _next_quarantine(data: Path, clock: Clock) -> str:
     return f"{max(numbers, default=0) + 1:04d}-{stamp}Z"
 
 
-async def _build(config: GatewayConfig, survey: Survey, plan: Plan, receipt: bytes, clock: Clock) -> int:
+async def _build(
+    config: GatewayConfig, survey: Survey, plan: Plan, receipt: bytes, clock: Clock, *, access: bytes
+) -> int:
     """Make the log that goes on, beside the old one, and seal what happened; gives the seq of the gap."""
     draft = config.gateway.data / _DRAFT
     shutil.rmtree(draft, ignore_errors=True)
@@ -299,13 +307,15 @@ async def _build(config: GatewayConfig, survey: Survey, plan: Plan, receipt: byt
         after = f"file:{draft / RECEIPT}" if cited else None
         gateway = msgspec.structs.replace(gateway, origin=plan.origin, after=after)
         new = msgspec.structs.replace(config, gateway=gateway)
-        gap = await carry(new, survey, plan, _known(config, survey), clock)
+        gap = await carry(new, survey, plan, _known(config, survey), clock, access=access)
     else:
         _rebuild(config, draft / LOG_FOLDER, survey, clock)
         new = msgspec.structs.replace(config, gateway=gateway)
         async with Run.open(new) as run:
             data = gap_data(survey.origin, plan, clock)
-            (raw,) = await run.append([run.journal.draft("gap", encode(data), clock.now())])
+            said = [("access", access)] if access else []
+            said.append(("gap", encode(data)))
+            *_, raw = await run.append([run.journal.draft(*each, clock.now()) for each in said])
         gap = place_of(raw).seq
         for part in survey.parts:
             if missing(survey.runs, part.first, part.end) and part.end > part.first:
@@ -356,7 +366,7 @@ def _known(config: GatewayConfig, survey: Survey) -> Redelivery:
     """Remember the messages that were sealed lately, as far as they can be read."""
     window = max(REDELIVERY_WINDOW, 2 * config.mqtt.receive_maximum)
     state = survey.found.state(SNAPSHOT, survey.size)
-    known = Redelivery(window) if state is None else Redelivery.restore(state.value, window=window)
+    known = sealed_lately(None if state is None else state.value, window=window)
     for _, raw in survey.found.entries(0 if state is None else state.size, survey.size):
         known.replay(parse_entry(raw))
     return known

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 PAYLOAD_KEPT: Final = 256
 """A rejected payload of up to this many bytes is kept whole; of a larger one, its hash."""
 
+UNKNOWN_SCHEMA: Final = "schema"
+"""Reason of a payload whose schema is not known, or not that of its channel: it can be read again later."""
+
+PARKED: Final = 8192
+"""A payload that is rejected for that reason is kept whole up to so many bytes."""
+
 TOPIC_KEPT: Final = 256
 DETAIL_KEPT: Final = 300
 QUIET_MS: Final = 60_000
@@ -73,7 +79,7 @@ class Rejections:
             src["fp"] = message.fingerprint
         if message.packet_id is not None:
             src["pid"] = message.packet_id
-        if len(message.payload) <= PAYLOAD_KEPT:
+        if len(message.payload) <= (PARKED if reason == UNKNOWN_SCHEMA else PAYLOAD_KEPT):
             src["payload"] = base64.b64encode(message.payload).decode()
         data = canonical.encode({"detail": detail[:DETAIL_KEPT], "reason": reason})
         return self._journal.draft("rejected", data, message.received, canonical.encode(src))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coldseal.gateway.control import Answer, Handler
     from coldseal.gateway.pipeline import Pipeline
     from coldseal.gateway.rollover import RollOver
-    from coldseal.gateway.store.journal import Journal
+    from coldseal.gateway.store.journal import Journal, Snapshot
     from coldseal.gateway.store.reader import LogReader
 
     Seal = Callable[[str, bytes], Awaitable[bytes]]
@@ -70,7 +70,7 @@ def sealing(pipeline: Pipeline, journal: Journal, clock: Clock) -> Seal:
     async def seal(kind: str, data: bytes) -> bytes:
         entries: list[bytes] = []
 
-        async def step(snapshot: Callable[[], bytes]) -> None:
+        async def step(snapshot: Snapshot) -> None:
             entries.extend(await journal.append([journal.draft(kind, data, clock.now())], snapshot))
 
         await pipeline.alone(step)
@@ -107,7 +107,7 @@ def checkpoint_handler(pipeline: Pipeline, journal: Journal) -> Handler:
     """Make what answers the request `checkpoint`: the log's state is fixed now, as before an export."""
 
     async def fix(_request: Mapping[str, Any]) -> Mapping[str, object]:
-        async def step(snapshot: Callable[[], bytes]) -> None:
+        async def step(snapshot: Snapshot) -> None:
             await journal.append([], snapshot)
 
         await pipeline.alone(step)

@@ -47,12 +47,12 @@ if TYPE_CHECKING:
 
     from coldseal.core.log.checkpoint import VerifierKey
     from coldseal.gateway.clock import Clock
-    from coldseal.gateway.store.journal import Journal
+    from coldseal.gateway.store.journal import Journal, Snapshot
     from coldseal.gateway.store.log import Log as EntryLog
     from coldseal.gateway.tables.keeping import Keys as Uris
     from coldseal.signing.keys import PrivateKey
 
-    Step = Callable[[Callable[[], bytes]], Awaitable[None]]
+    Step = Callable[[Snapshot], Awaitable[None]]
     """A step of the log; given what writes down the projection of all entries."""
 
     _Files = tuple[tuple[KeyFile, PrivateKey], ...]
@@ -181,7 +181,7 @@ class RollOver:
             message = key_message(self._origin, seq, plan.old, plan.new)
             return plan.data(message, render_time(self._clock.now().t_ms), reason)
 
-        async def step(snapshot: Callable[[], bytes]) -> None:
+        async def step(snapshot: Snapshot) -> None:
             try:
                 await self._journal.change_keys(data, plan.keys, snapshot)
                 self._keys = plan.keys
@@ -227,7 +227,7 @@ class RollOver:
             )
         places: list[int] = []
 
-        async def step(snapshot: Callable[[], bytes]) -> None:
+        async def step(snapshot: Snapshot) -> None:
             entry = canonical.encode(revocation(use, key, since=since, reason=reason))
             draft = self._journal.draft("key", entry, self._clock.now())
             await self._journal.append([draft], snapshot)

@@ -82,7 +82,8 @@ class Tally:
             since: when its commit began.
             now: when the last one was answered.
         """
-        metrics, end = self._metrics, now.mono_ms
+        metrics, end, taken = self._metrics, now.mono_ms, len(group)
+        group = [item for item in group if item.message.device]  # the others are the gateway's own
         for outcome, count in Counter([item.outcome for item in group]).items():
             metrics.messages.labels(outcome.name.lower()).inc(count)
             self.accepted += count * (outcome is Outcome.SEALED)
@@ -94,7 +95,7 @@ class Tally:
                 self.is_full = False
             metrics.commit_entries.observe(len(group))
             metrics.commit_seconds.observe((end - since.mono_ms) / 1000)
-        self._under_way(-1, -len(group))
+        self._under_way(-1, -taken)
         self._progress.advance(end / 1000, is_waiting=self._groups > 0)
 
     def turned_away(self, count: int) -> None:

@@ -15,12 +15,12 @@ from coldseal import __version__
 from coldseal.core.access import Action
 from coldseal.core.log import canonical
 from coldseal.core.log.record import Chain, parse_entry
-from coldseal.core.redelivery import Redelivery
 from coldseal.errors import OperatorError
 from coldseal.gateway.clock import render_time
 from coldseal.gateway.configured import FIELD, changes, settings_in_force, settings_on_record
 from coldseal.gateway.custody import open_checkpoint_key
 from coldseal.gateway.persons import Directory, access_data
+from coldseal.gateway.projection import Projection, sealed_lately
 from coldseal.gateway.refusal import require_unrefused
 from coldseal.gateway.rollover import settle_keys
 from coldseal.gateway.store.journal import Journal
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from coldseal.core.log.record import Entry
+    from coldseal.core.redelivery import Redelivery
     from coldseal.gateway.clock import Clock
     from coldseal.gateway.config import GatewayConfig
     from coldseal.gateway.persons import Asked
@@ -140,13 +141,23 @@ def make_journal(config: GatewayConfig, log: Log, keys: Keys, clock: Clock, besi
 
 def known_messages(config: GatewayConfig, log: Log) -> Redelivery:
     """Restore what was sealed lately: the newest snapshot, and the entries behind it."""
-    ahead = config.broker.receive_maximum if config.broker.address is not None else 0
-    window = max(REDELIVERY_WINDOW, 2 * config.mqtt.receive_maximum, 2 * ahead)
-    snapshot = log.snapshot
-    known = Redelivery(window) if snapshot is None else Redelivery.restore(snapshot, window=window)
+    known = sealed_lately(log.snapshot, window=_window(config))
     for raw in log.replay:
         known.replay(parse_entry(raw))
     return known
+
+
+def projection_of(config: GatewayConfig, log: Log) -> Projection:
+    """Restore all that follows from the log: what was sealed lately, and how far judging is."""
+    found = Projection.restore(log.reader, log.snapshot, window=_window(config))
+    found.evaluator.with_dew_point = config.coldchain.dew_point
+    return found
+
+
+def _window(config: GatewayConfig) -> int:
+    """Give the number of messages that are remembered for each device."""
+    ahead = config.broker.receive_maximum if config.broker.address is not None else 0
+    return max(REDELIVERY_WINDOW, 2 * config.mqtt.receive_maximum, 2 * ahead)
 
 
 class Run:
@@ -155,7 +166,7 @@ class Run:
     Attributes:
         log: open for writing.
         journal: seals and commits.
-        known: what was sealed lately.
+        known: what follows from the entries: what was sealed lately, and how far judging is.
         keys: those in use at the start.
         clock: gives the moment.
     """
@@ -167,7 +178,7 @@ class Run:
         self.log, self.clock = log, clock
         self.keys = open_keys(config, log, before=before, is_leaving=is_leaving)
         self.journal = make_journal(config, log, self.keys, clock, None)
-        self.known = known_messages(config, log)
+        self.known = projection_of(config, log)
         self._config = config
 
     @classmethod

@@ -1,7 +1,7 @@
 """Bits turn, files are cut, sectors read as zeros, anywhere in the store: it is noticed, and saved around.
 
 Each case harms a copy of one log in one place. It is *effective* if a reader without checks gives something
-else than before, or fails. The suite plays 150 bit flips, ``make soak`` 10,000. A failing seed is printed;
+else than before, or fails. The suite plays 80 bit flips, ``make soak`` 10,000. A failing seed is printed;
 COLDSEAL_SEED plays it again. Two careless readers show that the campaign would find a missing check.
 """
 
@@ -224,7 +224,7 @@ def whole_copy(wreck: Wreck, folder: Path) -> Wreck:
 @pytest.mark.parametrize(
     ("kind", "count", "every"),
     [
-        ("flip", 150, 12),
+        ("flip", 80, 6),
         ("cut", 16, 4),
         ("sector", 16, 4),
         pytest.param("flip", 10_000, 25, marks=[pytest.mark.soak, pytest.mark.timeout(14_400)]),

@@ -246,9 +246,9 @@ def campaign(seed: int, *, every: int = 1, steps: int = STEPS) -> Figures:
 @pytest.mark.timeout(600)
 def test_no_fault_of_the_disk_loses_or_denies_what_is_there() -> None:
     """Once, for a while, for good, and full: while it takes load, ends segments, packs, prunes, starts."""
-    figures = campaign(SEED, every=29, steps=0)
+    figures = campaign(SEED, every=43, steps=0)
     assert figures.findings == ()
-    assert figures.faults >= 100
+    assert figures.faults >= 70
     assert figures.refused > 10
 
 

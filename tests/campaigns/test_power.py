@@ -50,11 +50,11 @@ def explore_twice(seed: int) -> Figures:
 @pytest.mark.timeout(600)
 def test_no_power_cut_loses_what_was_acknowledged() -> None:
     """While it takes load, copies its WAL, ends segments, prunes, starts: the short form."""
-    figures, explorer = explore(SEED, 5, every=9)
-    for remains in explorer.remains[:2]:
+    figures, explorer = explore(SEED, 5, every=18)
+    for remains in explorer.remains[:1]:
         figures += explore(SEED, 3, every=8, after=remains)[0]
     assert figures.findings == [], f"with seed {SEED}"
-    assert figures.cuts >= 2_500
+    assert figures.cuts >= 1_000
 
 
 @pytest.mark.soak

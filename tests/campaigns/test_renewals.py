@@ -47,7 +47,7 @@ async def test_renewals_and_a_roll_over_cost_no_reading_and_no_connection(
 
 async def test_faults_that_are_planted_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An intake that starts anew, a key without its chain, a CA that stays trusted, one without overlap."""
-    monkeypatch.setattr(rotation, "WITHIN_S", 4.0)
+    monkeypatch.setattr(rotation, "WITHIN_S", 3.0)
     town = Town(tmp_path, sensors=2)
     async with living(town, Random(SEED)) as (fleet, gateway):
         town.see_connections(fleet)
@@ -65,7 +65,7 @@ async def test_faults_that_are_planted_are_found(tmp_path: Path, monkeypatch: py
         pair.install(authority.chain(leaf))
         replace_private_file(pair.key, before)
         await town.see_shown()
-        assert town.findings == ["not within 4 s: the listener shows its new certificate"]
+        assert town.findings == ["not within 3 s: the listener shows its new certificate"]
 
         town.findings.clear()
         await town.see_refused(town.devices["sensor-02"])

@@ -1,6 +1,6 @@
 """Disks that are put back: each is noticed, and nothing sealed under a used place counts at the service.
 
-Real store, real uplink, real service over TLS. The suite plays 12 roll-backs, `make soak` 210. A failing
+Real store, real uplink, real service over TLS. The suite plays 8 roll-backs, `make soak` 210. A failing
 case is named by its seed; COLDSEAL_SEED plays it again. Starts without the comparison show what it is for.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from coldseal.service.app import Service
 
 SEED: Final = int(os.environ.get("COLDSEAL_SEED", "1"))
-SHORT: Final = 12
+SHORT: Final = 8
 LONG: Final = 210
 UPLINK: Final = ("uplink.db", "uplink.db-wal", "uplink.db-shm")
 

@@ -1,6 +1,6 @@
 """Ten thousand simulated worlds: nothing acknowledged is lost, doubled or out of order in any of them.
 
-The suite plays the first 200 seeds (tests/demo/world). ``make soak`` plays 10,000 (COLDSEAL_SEEDS) on every
+The suite plays the first 100 seeds (tests/demo/world). ``make soak`` plays 10,000 (COLDSEAL_SEEDS) on every
 core, from COLDSEAL_SEED on. A seed that breaks is named with the command that plays it again.
 """
 

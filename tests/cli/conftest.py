@@ -1,16 +1,19 @@
-"""The real command as a process, and a folder set up for both programs."""
+"""The real command, and a folder set up for both programs."""
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from coldseal.cli.main import run
 
 COMMAND = (sys.executable, "-m", "coldseal.cli.main")
 
@@ -18,16 +21,25 @@ COMMAND = (sys.executable, "-m", "coldseal.cli.main")
 def coldseal(
     *arguments: str | Path, given: str | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end, without a terminal."""
-    return subprocess.run(
-        [*COMMAND, *(str(argument) for argument in arguments)],
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**os.environ, **environment},
-    )
+    """Run the command to its end within this process, without a terminal; `COMMAND` starts one of its own."""
+    words = [str(argument) for argument in arguments]
+    out, err = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "stdin", io.StringIO(given or ""))
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        try:
+            code = run(words)
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+    return subprocess.CompletedProcess(words, code, _text(out), _text(err))
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    """Give what was written."""
+    buffer = stream.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode()
 
 
 def answer(*arguments: str | Path) -> dict[str, Any]:

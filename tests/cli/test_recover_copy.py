@@ -54,7 +54,7 @@ async def test_a_lost_gateway_is_restored_and_admitted(
         for path in yard.keys.iterdir():
             (yard.folder / path.name).unlink()
 
-        assert await command("recover", "clone", yard.path, "--keys", yard.keys) == 0
+        assert await command("recover", "clone", yard.path, "--keys", yard.keys, *ASKED[2:]) == 0
         said = capsys.readouterr().out
         assert f"origin     {ORIGIN}/2" in said
         assert f"coldseal service admit SERVICE.toml {yard.data / 'admission.json'}" in said

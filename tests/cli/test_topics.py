@@ -104,7 +104,7 @@ def test_every_right_is_shown(config: Path, capsys: pytest.CaptureFixture[str]) 
     """Each topic with its terms; a script gets the same."""
     assert run(["gateway", "topics", "show", str(config)]) == 0
     out = capsys.readouterr().out
-    assert f"  publish    {OWN}  (coldseal-json-1, up to 4.0 KiB)" in out
+    assert f"  publish    {OWN}  (coldseal-reading/1, up to 4.0 KiB)" in out
     assert f"  publish    {access.BRANCH}/gauge/status  (retain, will, up to 4.0 KiB)" in out
     assert f"  publish    {access.BRANCH}/probe.2/reading/core\n" in out
     assert f"  subscribe  {access.BRANCH}/+/reading/#" in out

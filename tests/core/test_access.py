@@ -22,6 +22,15 @@ EXPECTED = {
     Action.UNBLOCK: "ta",
     Action.ROLL_OVER: "a",
     Action.REVOKE: "a",
+    Action.PROFILE: "q",
+    Action.ASSIGN: "tq",
+    Action.CALIBRATE: "tq",
+    Action.MAINTAIN: "tq",
+    Action.ACKNOWLEDGE: "tq",
+    Action.DISPOSE: "q",
+    Action.CUSTODY: "tq",
+    Action.REPLAY: "tq",
+    Action.ROUTE: "ta",
 }
 """Written by hand, by the first letters of the roles: the table must not change unnoticed."""
 

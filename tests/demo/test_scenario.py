@@ -79,6 +79,9 @@ async def test_the_promise_holds_through_a_cut_and_a_kill(tmp_path: Path) -> Non
         "SIGKILL",
         "started again",
         "uplink restored",
+        "door is left open",
+        "alarm raised",
+        "receipt covers all of it",
         "sensors stopped",
         "have a receipt",
     ):

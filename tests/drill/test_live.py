@@ -88,8 +88,8 @@ async def test_every_drill_on_a_live_site_is_good_and_on_record(tmp_path: Path) 
         await gateway.ready(http, within_s=READY_S)
         running = asyncio.ensure_future(fleet.run())
         for verb, options in (
-            ("partition", ("--seconds", "4")),
-            ("full-disk", ("--seconds", "4")),
+            ("partition", ("--seconds", "2")),
+            ("full-disk", ("--seconds", "2")),
             ("clock", ()),
             ("rotation", ()),
             ("restore", ("--entries", "500")),

@@ -13,13 +13,12 @@ from coldseal.core.log.canonical import encode_base64
 from coldseal.core.log.evidence import Case, Policy, examine, judge
 from coldseal.core.log.layout import Layout
 from coldseal.core.log.record import Chain, Entry, frame, parse_entry
-from coldseal.core.redelivery import Redelivery
 from coldseal.gateway.clock import Clock, KernelClock, Stamp
 from coldseal.gateway.message import Message, Outcome
 from coldseal.gateway.pipeline import Pipeline
 from coldseal.gateway.preparation import Preparation
+from coldseal.gateway.projection import Projection
 from coldseal.gateway.rejections import Rejections
-from coldseal.gateway.store.drafts import Draft
 from coldseal.gateway.store.journal import Journal
 from coldseal.gateway.store.log import Limits, Log
 from coldseal.gateway.store.sealing import Beside, Keys, Sealer
@@ -29,10 +28,10 @@ from coldseal.observe.metrics import GatewayMetrics
 from coldseal.signing.keys import EcdsaSigner, Ed25519Signer, generate_interop_key, generate_record_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from coldseal.gateway.sources.decode import Decoded
+    from coldseal.core.redelivery import Redelivery
 
 ORIGIN = "test.example/site-7/gw-1"
 KEY = bytes(range(32))
@@ -115,8 +114,14 @@ class Parts:
     log: Log
     journal: Journal
     pipeline: Pipeline
-    redelivery: Redelivery
+    preparation: Preparation
+    projection: Projection
     metrics: GatewayMetrics
+
+    @property
+    def redelivery(self) -> Redelivery:
+        """What was sealed lately."""
+        return self.projection.redelivery
 
     def entries(self, *kinds: str) -> list[Entry]:
         """Read the entries of some kinds (all, if none is named)."""
@@ -127,12 +132,6 @@ class Parts:
         """Commit what is pending, then stop."""
         self.pipeline.stop()
         await self.pipeline.run()
-
-
-def no_rules(device: str, sensor: str, decoded: Decoded) -> tuple[Sequence[str], Sequence[Draft]]:
-    """Evaluate nothing."""
-    del device, sensor, decoded
-    return (), ()
 
 
 @asynccontextmanager
@@ -147,38 +146,41 @@ async def open_parts(
     per_minute: int = 60,
     max_pending: int = 1000,
     snapshot_entries: int = 16_384,
+    heard: Callable[[Sequence[bytes]], None] | None = None,
+    keys: Keys = KEYS,
+    origin: str = ORIGIN,
+    store_key: bytes = KEY,
 ) -> AsyncIterator[Parts]:
     """Open a gateway's inner parts, as its app does."""
     clock, metrics = hands.clock(), GatewayMetrics()
-    log = Log.open(folder, KEY, limits, new=Chain(ORIGIN, KEYS.record.kid), now_ms=hands.wall_ms)
-    snapshot = log.snapshot
-    redelivery = Redelivery(128) if snapshot is None else Redelivery.restore(snapshot, window=128)
-    for raw in log.replay:
-        redelivery.replay(parse_entry(raw))
+    new = Chain(origin, keys.record.kid)
+    log = Log.open(folder, store_key, limits, new=new, now_ms=hands.wall_ms)
+    projection = Projection.restore(log.reader, log.snapshot, window=128)
     journal = Journal(
         log,
-        Sealer(KEYS, is_each_signed=mode == "record", beside=beside),
+        Sealer(keys, is_each_signed=mode == "record", beside=beside),
         clock,
         checkpoint_entries=checkpoint_entries,
         checkpoint_seconds=60,
         snapshot_entries=snapshot_entries,
+        heard=heard,
     )
     tally = Tally(metrics, Progress("acknowledgements", 10))
+    preparation = Preparation(
+        projection=projection,
+        rejections=Rejections(Floods(per_minute), journal, metrics),
+        journal=journal,
+        tally=tally,
+    )
     pipeline = Pipeline(
-        preparation=Preparation(
-            redelivery=redelivery,
-            rejections=Rejections(Floods(per_minute), journal, metrics),
-            journal=journal,
-            evaluate=no_rules,
-            tally=tally,
-        ),
+        preparation=preparation,
         journal=journal,
         clock=clock,
         tally=tally,
         max_pending=max_pending,
     )
     try:
-        yield Parts(log, journal, pipeline, redelivery, metrics)
+        yield Parts(log, journal, pipeline, preparation, projection, metrics)
     finally:
         await log.close()
 

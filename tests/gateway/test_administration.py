@@ -17,6 +17,8 @@ from coldseal.core.log import canonical
 from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.administration import (
     ACTIONS,
+    CHANGES,
+    CONFIGURED,
     RECORDS,
     REFUSED_PER_MINUTE,
     SECOND,
@@ -57,6 +59,11 @@ ASSIGNED = [{"user": str(uid), "roles": [role]} for uid, role in USERS.items() i
 REQUESTS: list[tuple[Action, dict[str, Any]]] = [
     *((action, {"do": name}) for name, action in ACTIONS.items()),
     *((action, {"do": "record", "kind": kind, "data": {"why": "x"}}) for kind, action in RECORDS.items()),
+    *((action, {"do": "coldchain", "kind": kind, "data": {"why": "x"}}) for kind, action in CHANGES.items()),
+    *(
+        (action, {"do": "coldchain", "kind": "config", "data": {name: {}, "why": "x"}})
+        for name, action in CONFIGURED.items()
+    ),
 ]
 
 
@@ -80,7 +87,7 @@ class Post:
         clock = Clock(boot_ns=lambda: self.now_ms * 1_000_000)
         table = msgspec.convert({"assigned": ASSIGNED, **settings}, Settings)
         self.gate = Administration(table, clock, self._seal)
-        names = {*ACTIONS, "record"} - {"pending"}
+        names = {*ACTIONS, "record", "coldchain"} - {"pending"}
         handlers = {**{name: self._handler(name) for name in names}, **self.gate.handlers()}
         self.server = ControlServer(self.data, handlers, self.gate, (self.place, ""))
 
@@ -130,6 +137,12 @@ def test_every_request_is_an_action() -> None:
         action_of("other", {})
     with pytest.raises(OperatorError, match="cannot be put on record"):
         action_of("record", {"kind": ["import"]})
+    for kind, data in (("reading", {}), (["ack"], {}), ("ack", 1)):
+        with pytest.raises(OperatorError, match="cannot be changed so"):
+            action_of("coldchain", {"kind": kind, "data": data})
+    for names in (["hold"], ["assign", "release"]):
+        with pytest.raises(OperatorError, match="says nothing of sensors"):
+            action_of("coldchain", {"kind": "config", "data": dict.fromkeys(names, "x")})
 
 
 async def test_each_user_may_what_the_table_says_and_nothing_else(tmp_path: Path) -> None:

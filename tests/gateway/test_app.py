@@ -280,4 +280,4 @@ async def test_every_request_that_the_gateway_answers_has_a_row_in_the_table_of_
 ) -> None:
     """One without would be open to nobody, or, worse, decided by nobody."""
     async with running(config_file) as gateway:
-        assert set(gateway._control._handlers) == {*ACTIONS, *SECOND, "record"}
+        assert set(gateway._control._handlers) == {*ACTIONS, *SECOND, "record", "coldchain"}

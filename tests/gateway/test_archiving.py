@@ -235,7 +235,7 @@ def repack(path: Path, folder: Path, *, is_changed: bool) -> None:
     with unpacked(path) as found:
         shutil.copy(found, plain)
     if is_changed:
-        spoil(plain, "readings.csv", HEADER.encode() + b"1,2,3,4,5,6,7,8\n", has_sum=True)
+        spoil(plain, "readings.csv", HEADER.encode() + b"1,2,3,4,5,6,7,8,9,10\n", has_sum=True)
     path.unlink()
     pack(plain, path, level=1)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = ORIGIN.replace("/", "_")
+WHY = "the board burnt out"
 
 
 def quiet(_done: int, _total: int) -> None:
@@ -65,7 +66,7 @@ async def test_new_hardware_goes_on_behind_the_old_log(yard: Yard) -> None:
         before = yard.raw()
         lose(yard)
 
-        made = await clone(config, yard.keys, lambda done, total: told.append((done, total)))
+        made = await clone(config, yard.keys, lambda done, total: told.append((done, total)), WHY)
 
         assert made.entries == len(before)
         assert yard.raw(made.before) == before
@@ -74,15 +75,16 @@ async def test_new_hardware_goes_on_behind_the_old_log(yard: Yard) -> None:
         config = yard.online(service)
         assert config.gateway.origin == f"{ORIGIN}/2"
         yard.admit(config)
-        genesis, gap, *_ = yard.entries()
+        genesis, access, gap, *_ = yard.entries()
         after = genesis.data["after"]
         assert isinstance(after, dict)
         assert (after["origin"], after["size"]) == (ORIGIN, len(before))
+        assert (access.kind, access.data["action"], access.data["why"]) == ("access", "recover", WHY)
         assert (gap.kind, gap.data["cause"]) == ("gap", "replaced")
         async with Run.open(config) as run:
             for number in range(1, yard.number + 1):
                 digest = encode_base64(number.to_bytes(32, "big"))
-                assert run.known.is_known(DEVICE, Redelivery.key(digest))
+                assert run.known.redelivery.is_known(DEVICE, Redelivery.key(digest))
         await yard.run(config, 3)
         assert await yard.deliver(config) is Phase.IDLE
         assert await yard.held(f"{ORIGIN}/2") == yard.raw()
@@ -121,14 +123,14 @@ async def test_where_a_log_is_nothing_is_cloned(yard: Yard) -> None:
     config = yard.config()
     await yard.run(config, 1)
     with pytest.raises(OperatorError, match="holds a log already"):
-        await clone(config, yard.keys, quiet)
+        await clone(config, yard.keys, quiet, WHY)
 
 
 async def test_without_the_service_nothing_is_begun(yard: Yard) -> None:
     """No new log cites what nobody has shown."""
     config = yard.config()
     with pytest.raises(UnavailableError):
-        await clone(config, yard.keys, quiet)
+        await clone(config, yard.keys, quiet, WHY)
     assert not (yard.data / LOG_FOLDER).exists()
     assert not (yard.data / BEFORE / FOLDER / LOG_FOLDER).exists()
 

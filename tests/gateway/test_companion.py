@@ -80,3 +80,48 @@ async def test_one_that_does_not_end_by_itself_is_killed(
     assert made._process is not None
     assert made._process.returncode == -9
     made.tell(5)
+
+
+async def test_for_a_drill_it_is_kept_away_and_starts_again_where_the_log_is(tmp_path: Path) -> None:
+    """No restart is told meanwhile, and the size that was told before is told anew."""
+    made = make(tmp_path, ECHO, "never")
+    running = asyncio.ensure_future(made.run())
+    await lines_of(tmp_path, 1)
+    made.tell(7)
+    await lines_of(tmp_path, 2)
+    made.keep_away(True)
+    await until(lambda: made._process is not None and made._process.returncode is not None)
+    made.keep_away(True)  # which says no more to one that has ended
+    made.tell(8)
+    assert not made.renew()
+    made.keep_away(False)
+    assert (await lines_of(tmp_path, 3))[-1] == "begun"
+    made.tell(7)
+    assert (await lines_of(tmp_path, 4))[-1] == "7"
+    await end(running)
+
+
+async def test_one_that_runs_hears_that_certificates_are_to_be_renewed(tmp_path: Path) -> None:
+    """Whoever asks is told whether there is one."""
+    made = make(tmp_path, ECHO, "renew")
+    assert not made.renew()
+    assert not made.say(b"word")
+    running = asyncio.ensure_future(made.run())
+    await lines_of(tmp_path, 1)
+    assert made.renew()
+    assert (await lines_of(tmp_path, 2))[1] == "renew"
+    await end(running)
+
+
+async def test_one_that_was_closed_is_told_nothing(tmp_path: Path) -> None:
+    """Its standard input has ended, and its end is not seen yet."""
+    made = make(tmp_path, DEAF)
+    running = asyncio.ensure_future(made.run())
+    await lines_of(tmp_path, 1)
+    assert made._process is not None
+    assert made._process.stdin is not None
+    made._process.stdin.close()
+    made.tell(3)
+    assert made._told == 0
+    made._process.kill()
+    await end(running)

@@ -18,7 +18,7 @@ from coldseal.gateway.store.reader import LogReader
 from coldseal.signing.holders import make_held, open_counter
 from coldseal.signing.secrets import read_symmetric_key
 from coldseal.signing.tpm.door import open_tpm, tss
-from tests.gateway.test_hardware import ORIGIN, Sensor, chip, draft_of, in_chip, load, path, pki, running
+from tests.gateway.test_hardware import ORIGIN, Sensor, chip, in_chip, load, path, pki, running, seal_one
 from tests.signing.software_tpm import SoftwareTpm
 from tests.waiting import until
 
@@ -81,7 +81,7 @@ async def end_segments(gateway: Gateway, count: int = 1) -> None:
     for _ in range(count):
         before = gateway.log.segment_first
         while gateway.log.segment_first == before:
-            await gateway._journal.append([draft_of(gateway)], gateway._redelivery.snapshot)
+            await seal_one(gateway)
         end = f"certified at {gateway.log.segment_first} entries"
         await until(lambda end=end: end in str(gateway._perimeter.status()["segment_counter"]))  # type: ignore[misc] # bound now
 

@@ -49,7 +49,9 @@ def test_the_registry_file_and_the_grants_make_the_policy(tmp_path: Path) -> Non
     assert policy.devices == ("gauge", "gauge-1", "probe.2", "display")
     assert policy.rights("gauge").may_subscribe("news")
     assert not policy.is_known(access.STRANGER)
-    assert policy.bounds("gauge", f"{access.BRANCH}/gauge/reading/door") == Bounds("coldseal-json-1", 4_096)
+    assert policy.bounds("gauge", f"{access.BRANCH}/gauge/reading/door") == Bounds(
+        "coldseal-reading/1", 4_096
+    )
 
 
 def test_without_a_registry_every_device_has_its_own_branch(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -158,7 +158,7 @@ async def test_a_chip_that_dies_stops_nobody_and_the_log_says_who_signs_instead(
         chip.stop()
         await gateway._journal.append([], bytes)
         await sensor.send(gateway)
-        await gateway._journal.append([draft_of(gateway)], gateway._redelivery.snapshot)
+        await seal_one(gateway)
         await sensor.send(gateway, 20)
         assert gateway._journal.key_fault
         fixed = gateway.log.checkpoint_size
@@ -196,12 +196,12 @@ async def test_a_chip_that_is_back_in_time_goes_on_signing(path: Path, chip: Sof
     settings, sensor = (*in_chip(chip), "hardware.patience_s=60"), Sensor()
     async with running(path, *settings) as gateway:
         chip.stop()
-        await gateway._journal.append([draft_of(gateway)], gateway._redelivery.snapshot)
+        await seal_one(gateway)
         await sensor.send(gateway, 3)
         await until(lambda: str(gateway._perimeter.status()["checkpoint_key"]).startswith("away"))
         chip.start()
         await until(lambda: gateway._perimeter.status()["checkpoint_key"] == "hardware")
-        await gateway._journal.append([draft_of(gateway)], gateway._redelivery.snapshot)
+        await seal_one(gateway)
         assert gateway.log.checkpoint_size == gateway.log.size
     assert "key" not in [entry.kind for entry in entries_of(path, *settings)]
     assert set(sensor.outcomes) == {Outcome.SEALED}
@@ -234,9 +234,7 @@ async def test_a_chip_that_hangs_delays_the_loop_by_nothing(path: Path, chip: So
     async with running(path, *settings) as gateway:
         os.kill(chip.pid, signal.SIGSTOP)
         try:
-            fixing = asyncio.ensure_future(
-                gateway._journal.append([draft_of(gateway)], gateway._redelivery.snapshot)
-            )
+            fixing = asyncio.ensure_future(seal_one(gateway))
             loop, longest = asyncio.get_running_loop(), 0.0
             last = loop.time()
             for _ in range(200):
@@ -321,6 +319,15 @@ STAND_IN = "software in the place of hardware: change back by coldseal identity 
 def draft_of(gateway: Gateway) -> Draft:
     """Make an entry of the log's own."""
     return gateway._journal.draft("heartbeat", b"{}", gateway._clock.now())
+
+
+async def seal_one(gateway: Gateway) -> None:
+    """Seal such an entry as the gateway does, while nothing else is under way."""
+
+    async def step(snapshot: Callable[[], bytes | Callable[[], bytes]]) -> None:
+        await gateway._journal.append([draft_of(gateway)], snapshot)
+
+    await gateway.pipeline.alone(step)
 
 
 def change_of(gateway: Gateway) -> RollOver:

@@ -24,13 +24,13 @@ from tests.gateway.test_hardware import (
     Sensor,
     active,
     chip,
-    draft_of,
     entries_of,
     in_chip,
     load,
     path,
     pki,
     running,
+    seal_one,
 )
 from tests.gateway.wrecks import cut, flip
 from tests.signing.software_tpm import SoftwareTpm
@@ -58,7 +58,7 @@ async def fill(path: Path, *settings: str) -> None:
     """Seal some segments."""
     async with running(path, *settings) as gateway:
         for _ in range(20):
-            await gateway._journal.append([draft_of(gateway)], gateway._redelivery.snapshot)
+            await seal_one(gateway)
 
 
 def segments_of(path: Path, *settings: str) -> list[Path]:
@@ -79,7 +79,7 @@ async def test_a_hole_is_stated_and_the_chip_signs_once_it_is_back(path: Path, a
         await until(lambda: str(gateway._perimeter.status()["checkpoint_key"]).startswith("away"))
         away.start()
         await until(lambda: gateway._perimeter.status()["checkpoint_key"] == "hardware")
-        await gateway._journal.append([draft_of(gateway)], gateway._redelivery.snapshot)
+        await seal_one(gateway)
         assert gateway.log.checkpoint_size == gateway.log.size
         settled = gateway.log.reader.settings()
     assert set(sensor.outcomes) == {Outcome.SEALED}
@@ -102,7 +102,7 @@ async def test_a_next_log_names_the_chip_s_key_though_it_is_away(
     assert genesis_keys(entries_of(path, *settings)[0]).checkpoint[0].encode() == name
     capsys.readouterr()
     overrides = [f"--set={each}" for each in settings]
-    command = ["recover", "salvage", str(path), *overrides, "--json"]
+    command = ["recover", "salvage", str(path), *overrides, "--json"]  # sound by now: no reason is needed
     assert await asyncio.to_thread(run_command, command) == 0
     admission = Path(json.loads(capsys.readouterr().out)["admission"])
     assert name in admission.read_text()  # noqa: ASYNC240 # nothing else runs here
@@ -114,7 +114,7 @@ async def test_a_next_log_begins_with_the_key_that_stood_in(path: Path, away: So
     await fill(path, *settings)
     away.stop()
     async with running(path, *settings, "hardware.patience_s=0.1") as gateway:
-        await gateway._journal.append([draft_of(gateway)], gateway._redelivery.snapshot)
+        await seal_one(gateway)
         await until(lambda: gateway._perimeter.status()["checkpoint_key"] == STAND_IN)
         changes = [raw for raw in gateway.log.reader.settings() if b'"kind":"key"' in raw]
     assert MARK.encode() in changes[0]

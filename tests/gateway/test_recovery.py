@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 GROUPS = (50, 1, 200, 3, 300, 2, 100, 5)
 ROLLS = (2, 4)
+SALVAGE = ("recover", "salvage", "--why", "the disk had bad sectors")
 
 
 @pytest.fixture(scope="module")
@@ -414,10 +415,10 @@ def test_the_command_says_what_it_found_and_did(wreck: Wreck, capsys: pytest.Cap
     flip(wreck.segment(1), 100_000)
     assert run_command(["recover", "salvage", config, "--dry-run"]) == 1
     assert "nothing was changed" in capsys.readouterr().out
-    assert run_command(["recover", "salvage", config, "--json"]) == 1
+    assert run_command([*SALVAGE, config, "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert (said["outcome"], said["admission"]) == ("partly", None)
-    assert run_command(["recover", "salvage", config]) == 1
+    assert run_command([*SALVAGE, config]) == 1
     assert "with a hole that it states" in capsys.readouterr().out
 
 
@@ -445,7 +446,7 @@ def test_the_command_leaves_a_sound_log_alone(wreck: Wreck, capsys: pytest.Captu
 def test_the_command_says_how_to_admit_the_next_log(wreck: Wreck, capsys: pytest.CaptureFixture[str]) -> None:
     """Its admission file is written beside."""
     cut(wreck.wal, 60_000)
-    assert run_command(["recover", "salvage", str(wreck.folder / "gateway.toml")]) == 1
+    assert run_command([*SALVAGE, str(wreck.folder / "gateway.toml")]) == 1
     said = capsys.readouterr().out
     assert "coldseal service admit SERVICE.toml" in said
     assert json.loads((wreck.folder / "data" / "admission.json").read_bytes())["origin"] == f"{ORIGIN}/2"

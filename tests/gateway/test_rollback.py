@@ -112,7 +112,7 @@ async def test_what_was_sealed_behind_an_old_image_is_carried_over(yard: Yard) -
         for raw in conflicting:
             entry = parse_entry(raw)
             if entry.kind == "reading":
-                assert run.known.is_known(DEVICE, Redelivery.key(str(entry.src["sha256"])))
+                assert run.known.redelivery.is_known(DEVICE, Redelivery.key(str(entry.src["sha256"])))
 
 
 async def test_a_person_may_leave_the_old_log_and_go_on_under_the_next_origin(yard: Yard) -> None:
@@ -147,7 +147,7 @@ async def test_a_person_may_leave_the_old_log_and_go_on_under_the_next_origin(ya
         async with Run.open(config) as run:
             for number in range(1, yard.number + 1):
                 digest = canonical.encode_base64(number.to_bytes(32, "big"))
-                assert run.known.is_known(DEVICE, Redelivery.key(digest))
+                assert run.known.redelivery.is_known(DEVICE, Redelivery.key(digest))
 
 
 async def test_receipts_beside_the_log_tell_without_the_service(yard: Yard) -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from tests.project.tree import ROOT, tracked
 
-SETS = ["build", "runtime", "bulk", "hardware", "tpm", "dev"]
+SETS = ["build", "runtime", "bulk", "alarms", "hardware", "tpm", "dev"]
 
-EXTRAS = {"bulk": "bulk", "tpm": "tpm", "pkcs11": "hardware"}
+EXTRAS = {"bulk": "bulk", "tpm": "tpm", "pkcs11": "hardware", "alarms": "alarms"}
 """The set in which the packages of an extra are, where that is not the runtime set."""
 
 # Written so that this file does not contain what it forbids.
@@ -35,7 +35,7 @@ def pins(name: str) -> dict[str, str]:
 def asked(name: str) -> set[str]:
     """Return the packages that a requirement set is compiled from."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [*project["dependencies"]] if name in {"runtime", "bulk"} else []
+    lines = [*project["dependencies"]] if name in {"runtime", "bulk", "alarms"} else []
     for extra, packages in project["optional-dependencies"].items():
         lines += packages if EXTRAS.get(extra, "runtime") == name else []
     source = ROOT / "requirements" / f"{name}.in"
@@ -74,7 +74,7 @@ def test_every_requirement_that_was_asked_for_is_pinned(name: str) -> None:
 @pytest.mark.parametrize(
     ("folders", "sets"),
     [
-        (["coldseal"], ["runtime", "bulk", "tpm", "hardware"]),
+        (["coldseal"], ["runtime", "bulk", "alarms", "tpm", "hardware"]),
         (["tests", "tools", "bench"], ["runtime", "dev", "tpm", "hardware"]),
     ],
 )

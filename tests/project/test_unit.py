@@ -111,6 +111,31 @@ def test_a_unit_follows_from_its_configuration(made: Site) -> None:
     assert found.one("PrivateDevices") == "yes"
 
 
+@pytest.mark.parametrize(("budget", "high", "most"), [(64, 192, 320), (1_024, 1_280, 1_536)])
+def test_memory_ends_beyond_its_budget(made: Site, budget: int, high: int, most: int) -> None:
+    """The system's bounds leave room for caches and buffers, which the gateway does not count; none swaps."""
+    text = write("gateway", made.gateway_config, "/var/lib/coldseal", "--set", f"budget.memory_mb={budget}")
+    unit = Directives(text)
+
+    assert (unit.one("MemoryHigh"), unit.one("MemoryMax")) == (f"{high}M", f"{most}M")
+    assert unit.one("MemorySwapMax") == "0"
+    service = Directives(write("service", made.service_config, "/var/lib/coldseal-service"))
+    assert service.all("MemoryMax") == [], "a service has no such budget"
+
+
+def test_what_a_chips_key_asks_for_is_a_credential(made: Site, folder: Path) -> None:
+    """Named where systemd puts it; the rest of the URI stays as it is."""
+    uri = f"tpm:0x81000001?auth=file:{folder}/a b&tcti=tabrmd"
+    unit = Directives(
+        write("gateway", made.gateway_config, "/var/lib/coldseal", "--set", f"keys.checkpoint={uri}")
+    )
+
+    assert f'keys.checkpoint.auth:"{folder}/a b"' in unit.all("LoadCredential")
+    assert "keys.checkpoint=tpm:0x81000001?auth=file:%d/keys.checkpoint.auth&tcti=tabrmd" in unit.one(
+        "ExecStart"
+    )
+
+
 def test_what_is_configured_finds_its_place(made: Site, folder: Path) -> None:
     """Endpoints, name servers, the TPM, further folders, a user of one's own, a passphrase."""
     config = folder / "gateway.toml"
@@ -120,6 +145,8 @@ def test_what_is_configured_finds_its_place(made: Site, folder: Path) -> None:
         '[egress]\nresolver = ["10.9.8.53:53"]\n'
         '[[uplink.witnesses]]\nurl = "https://localhost:8443"\nkey = "w+1+x"\n'
         'certificate = "w.pem"\ncertificate_key = "w.key"\n'
+        '[[routes]]\nname = "erp"\nsink = "https-json"\nurl = "https://localhost:8443/in"\n'
+        'token = "file:erp.token"\n'
     )
     found = write(
         "gateway",
@@ -144,6 +171,32 @@ def test_what_is_configured_finds_its_place(made: Site, folder: Path) -> None:
     assert unit.all("ReadWritePaths") == [f'"{folder}/my data"', "/var/log/c"]
     assert "keys.interop" not in {each.partition(":")[0] for each in unit.all("LoadCredential")}
     assert "[[uplink.witnesses]]" in found
+    assert "token of [[routes]]" in found
+
+
+def test_a_gateway_that_asks_chronyd_may_enter_its_folder(made: Site, folder: Path) -> None:
+    """By the folder's group, and no further than that folder."""
+    require("systemd-analyze")
+    told = "time.source=chrony", f"time.chrony={folder}/chronyd.sock"
+    text = write("gateway", made.gateway_config, "/var/lib/coldseal", "--set", told[0], "--set", told[1])
+    unit = Directives(text)
+
+    assert unit.one("SupplementaryGroups") == folder.group()
+    assert unit.one("ReadWritePaths") == f"-{folder}"
+    assert "chrony.service" in unit.one("After")
+    elsewhere = write("gateway", made.gateway_config, "/var/lib/coldseal", "--set", told[0])
+    assert Directives(elsewhere).one("SupplementaryGroups") in {"_chrony", "chrony", "root"}
+    plain = write("gateway", made.gateway_config, "/var/lib/coldseal")
+    assert Directives(plain).all("SupplementaryGroups") == []
+    levels = []
+    for number, each in enumerate((plain, text)):
+        path = folder / f"coldseal-{number}.service"
+        path.write_text(each)
+        command = ("systemd-analyze", "security", "--offline=true", f"--threshold={WORST}", str(path))
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stdout
+        levels += re.findall(r"exposure level for \S+: (\S+)", found.stdout)
+    assert float(levels[1]) - float(levels[0]) < 0.15  # systemd counts any further group so
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def test_a_stranger_that_cannot_be_had_is_named_and_fails_ci(
     said = capsys.readouterr().err
     assert "missing: Python 3.99" in said
     assert "missing: go" in said
+    assert "missing: npm" in said
     assert list(tmp_path.iterdir()) == []
 
 

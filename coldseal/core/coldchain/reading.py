@@ -22,6 +22,14 @@ FLAG_IMPLAUSIBLE: Final = "implausible"
 FLAG_SEQUENCE: Final = "sequence"
 FLAG_CLOCK: Final = "clock"
 """Its time may be off by more than a second: `tq` of its entry says by how much."""
+FLAG_CALIBRATION_DUE: Final = "calibration-due"
+"""It was corrected by a calibration that was overdue when it was taken."""
+FLAG_MAINTENANCE: Final = "maintenance"
+"""Its sensor was in maintenance when it was taken: it is kept and not judged."""
+FLAG_SCHEMA_NEWER: Final = "schema-newer"
+"""Its payload is of a newer version than is known: what is known was taken."""
+FLAG_REPLAYED: Final = "replayed"
+"""It was rejected at first, and taken once its schema was known."""
 
 # Units of measure a device may use (UCUM codes, which SenML shares for all but %RH and %EL),
 # each with the bounds outside of which no working sensor reports: beyond them the reading is flagged.
@@ -134,6 +142,7 @@ def encode_source(  # the fields of src, one by one: this is the hot path
     boot: str,
     taken_at: str,
     packet_id: int | None,
+    schema: str = "",
 ) -> bytes:
     """Encode the ``src`` of a ``reading`` entry: canonical JSON with sorted keys.
 
@@ -145,9 +154,13 @@ def encode_source(  # the fields of src, one by one: this is the hot path
         boot: the run of the device that ``seq`` counts in, or empty.
         taken_at: the device's time as it sent it, RFC 3339, or empty.
         packet_id: the transport's number; kept only where the device has no sequence of its own.
+        schema: NAME/VERSION of the payload's form; empty for version 1 of the project's JSON.
     """
     run = f'"boot":"{boot}",' if boot else ""
     certificate = f'"fp":"{fingerprint}",' if fingerprint else ""
     number = f'"seq":{seq},' if seq is not None else f'"pid":{packet_id},' if packet_id is not None else ""
     moment = f',"t":"{taken_at}"' if taken_at else ""
+    if schema:  # it stands before seq and behind pid
+        form = f'"schema":"{schema}",'
+        number = f"{form}{number}" if seq is not None else f"{number}{form}"
     return f'{{{run}"dev":"{device}",{certificate}{number}"sha256":"{digest}"{moment}}}'.encode()

@@ -50,7 +50,7 @@ def resolve(records: Iterable[Record], *, received_ms: int) -> list[Quantity]:
     found: list[Quantity] = []
     for record in records:
         _check(record)
-        base.update((label, value) for label, value in record.items() if label[0] == "b")
+        base.update((label, value) for label, value in record.items() if label.startswith("b"))
         if "v" not in record and "bv" not in base:
             continue  # RFC 8428 4.2: a record of base fields alone
         if "v" not in record and "n" not in record:

@@ -39,6 +39,7 @@ class Verdict(StrEnum):
     PRUNED = "pruned-unproven"
     CSV = "csv-mismatch"
     TIMESTAMP = "bad-timestamp"
+    COUNTER = "bad-counter"
     LINK = "broken-link"
     TAIL = "tail-not-anchored"
 
@@ -61,6 +62,7 @@ CHECKS: Final[dict[str, tuple[Verdict, ...]]] = {
     "pruned ranges archived": (Verdict.PRUNED,),
     "table of readings equals the entries": (Verdict.CSV,),
     "timestamps valid": (Verdict.TIMESTAMP,),
+    "counter of segments certified and rising": (Verdict.COUNTER,),
     "continues the log that it cites": (Verdict.LINK,),
     "nothing behind the last cosigned checkpoint": (Verdict.TAIL,),
 }

@@ -24,16 +24,18 @@ _DAY = (  # that exists; of the 29th of February, the calendar must judge
     rb"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 )
 _TIME = _DAY + rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z"
-_QUANTITY = rb'\{"n":%b(?:,"t":%b)?+,"u":%b,"v":%b\}' % (_TEXT, _TEXT, _TEXT, _TEXT)
+_QUANTITY = rb'\{(?:"c":%b,)?+(?:"d":%b,)?+(?:"i":%b,)?+(?:"iu":%b,)?+"n":%b(?:,"t":%b)?+,"u":%b,"v":%b\}' % (
+    (_TEXT,) * 8
+)
 _DATA = rb'\{(?:"flags":\[%b(?:,%b)*+\],)?+"q":\[%b(?:,%b)*+\],"sensor":%b\}' % (
     *(_TEXT, _TEXT),
     *(_QUANTITY, _QUANTITY, _TEXT),
 )
 _SRC = (
-    rb'\{(?:"boot":%b,)?+"dev":%b(?:,"fp":%b)?+(?:,"pid":%b)?+(?:,"seq":%b)?+,"sha256":%b(?:,"t":%b)?+\}'
+    rb'\{(?:"boot":%b,)?+"dev":%b(?:,"fp":%b)?+(?:,"pid":%b)?+(?:,"schema":%b)?+(?:,"seq":%b)?+,"sha256":%b(?:,"t":%b)?+\}'
     % (
         *(_TEXT, _TEXT, _TEXT),
-        *(_WHOLE, _WHOLE),
+        *(_WHOLE, _TEXT, _WHOLE),
         *(_TEXT, _TEXT),
     )
 )
@@ -58,11 +60,11 @@ _HEAD, _MIDDLE, _TAIL = (  # the same once more in three pieces, for whoever nee
         % (_TEXT, _TEXT, _QUANTITY, _QUANTITY, _TEXT),
         rb'"kid":"([0-9a-f]{16})","kind":"([a-z][a-z0-9-]{0,31})","log":"([!#-*,-\[\]-~]{1,255})",'
         rb'"prev":"([0-9a-f]{64})","seq":(%b),"src":' % _COUNT,
-        rb'\{(?:"boot":%b,)?+"dev":(%b)(?:,"fp":%b)?+(?:,"pid":%b)?+(?:,"seq":%b)?+,"sha256":%b(?:,"t":%b)?+\},'
+        rb'\{(?:"boot":%b,)?+"dev":(%b)(?:,"fp":%b)?+(?:,"pid":%b)?+(?:,"schema":%b)?+(?:,"seq":%b)?+,"sha256":%b(?:,"t":%b)?+\},'
         rb'"t":"(%b)","tq":\{"boot":"([0-9a-f]{8})","err":%b,"mono":(%b),"off":%b,'
         rb'"s":"(synchronised|holdover|unsynchronised)"\},"v":1\}(?:,"sig":"(%b)")?+\}'
         % (
-            *(_TEXT, _TEXT, _TEXT, _WHOLE, _WHOLE, _TEXT, _TEXT),
+            *(_TEXT, _TEXT, _TEXT, _WHOLE, _TEXT, _WHOLE, _TEXT, _TEXT),
             *(_TIME, _COUNT, _COUNT, _WHOLE, _SIG),
         ),
     )

@@ -40,9 +40,10 @@ DRIFT_MS: Final = 120_000
 SILENT_BEATS, SILENT_MS = 2.5, 5_000
 """Heartbeats, and milliseconds on top, after which silence must be explained."""
 
+SENSOR_GAP: Final = "gap of a sensor"  # in place of a kind: such a `gap` explains no silence of the log
+
 _READ_WHOLE: Final = frozenset({"boot", "genesis", "prune"})
 """Kinds of which more is checked than every entry has."""
-
 
 _SECOND: Final = 19
 """Characters of a time before its milliseconds."""
@@ -58,7 +59,7 @@ class Mark(NamedTuple):
         t_ms: UTC milliseconds.
         mono_ms: milliseconds since boot.
         boot: which boot.
-        kind: of the entry.
+        kind: of the entry; `SENSOR_GAP` for a gap that is a sensor's and not the log's.
     """
 
     t_ms: int
@@ -152,7 +153,7 @@ class _Examination:
         self._is_tabled = is_tabled
         self._turn_key(first)
         self._t_ms = self._mono_ms = 0
-        self._boot = self._kind = self._second = ""
+        self._boot = self._kind = self._second = self._silent = ""
         self._second_ms = 0
         self._beat_s, self._beat_end = rules.heartbeat(first)
         self._turn_anchor(first)
@@ -225,6 +226,7 @@ class _Examination:
     def _take_whole(self, seq: int, entry: Entry) -> None:
         """Check an entry whose contents matter, or are laid out in another way than a reading's."""
         mono = entry.tq["mono"]
+        self._silent = SENSOR_GAP if (entry.kind, entry.data.get("cause")) == ("gap", "silent") else ""
         if entry.kind == "boot" and self._boot and self._kind == "clock":
             self.faults = without_silence(self.faults, seq - 1)
             self.is_start = self.is_start or seq - 1 == self.first
@@ -293,7 +295,8 @@ class _Examination:
 
     def _time(self, seq: int, entry: Usual) -> None:
         """Hold an entry's time against the one before and against the cosignature that covers it."""
-        after = Mark(millis(entry.t), entry.mono, entry.boot, entry.kind)
+        after = Mark(millis(entry.t), entry.mono, entry.boot, self._silent or entry.kind)
+        self._silent = ""
         if seq == self.first:
             self.head = after
         elif odd := self._odd(seq, after):

@@ -1,11 +1,13 @@
 """The readings of a log as a table (CSV, RFC 4180): one row for each quantity, exactly what entries give.
 
 The table is for people and their programs; the entries are the evidence. `first_difference` says where a
-table is not what its entries give.
+table is not what its entries give. Tables of bundles from before calibration was known end a column earlier.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -20,12 +22,21 @@ if TYPE_CHECKING:
     from coldseal.core.log.record import Entry
     from coldseal.core.log.signed import Usual
 
-COLUMNS: Final = ("seq", "time", "device", "sensor", "quantity", "value", "unit", "flags")
+COLUMNS: Final = (
+    *("seq", "time", "device", "sensor", "quantity", "value", "unit", "flags"),
+    *("indication", "calibration"),
+)
 HEADER: Final = ",".join(COLUMNS) + "\n"
+HEADERS_KNOWN: Final = (HEADER, ",".join(COLUMNS[:-2]) + "\n")
+"""First lines that a table may have: the one of today, and the one without the last two columns."""
 
 _COMMAS: Final = len(COLUMNS) - 1
 _SPECIAL: Final = re.compile(r'[",\r\n]')
-_QUANTITY: Final = re.compile(r'\{"n":"([^"]*)"(?:,"t":"[^"]*")?,"u":"([^"]*)","v":"([^"]*)"\}')
+_QUANTITY: Final = re.compile(
+    r'\{(?:"c":"([^"]*)",)?(?:"d":"[^"]*",)?(?:"i":"([^"]*)",)?(?:"iu":"([^"]*)",)?'
+    r'"n":"([^"]*)"(?:,"t":"[^"]*")?,"u":"([^"]*)","v":"([^"]*)"\}'
+)
+_WITHOUT: Final = ",,\n"  # how a row ends that has neither indication nor calibration
 
 
 def rows_of(entry: Entry) -> str:
@@ -37,7 +48,13 @@ def rows_of(entry: Entry) -> str:
     names = [flag for flag in flags if isinstance(flag, str)] if isinstance(flags, list) else []
     head = (str(entry.seq), entry.t, _text(entry.src.get("dev")), _text(entry.data.get("sensor")))
     return "".join(
-        _row(*head, *(_text(each.get(name)) for name in ("n", "v", "u")), " ".join(names))
+        _row(
+            *head,
+            *(_text(each.get(name)) for name in ("n", "v", "u")),
+            " ".join(names),
+            _indication(_text(each.get("i")), _text(each.get("iu"))),
+            _text(each.get("c")),
+        )
         for each in quantities
         if isinstance(each, dict)
     )
@@ -63,11 +80,19 @@ def rows_of_parts(seq: int, t: str, dev: str, data: Sequence[str | None]) -> str
     flags = "" if flags is None else flags[2:-2].replace('","', " ")
     head = f"{seq},{t},{dev[1:-1]},{sensor[1:-1]}"
     quantities = _QUANTITY.findall(q)
-    rows = "".join([f"{head},{name},{value},{unit},{flags}\n" for name, unit, value in quantities])
+    rows = "".join(
+        [
+            f"{head},{name},{value},{unit},{flags},{f'{i} {iu}' if i and iu else i or iu},{c}\n"
+            for c, i, iu, name, unit, value in quantities
+        ]
+    )
     if rows.count(",") == _COMMAS * len(quantities):
         return rows
     begin = (str(seq), t, dev[1:-1], sensor[1:-1])
-    return "".join(_row(*begin, name, value, unit, flags) for name, unit, value in quantities)
+    return "".join(
+        _row(*begin, name, value, unit, flags, _indication(i, iu), c)
+        for c, i, iu, name, unit, value in quantities
+    )
 
 
 def table_rows(raw: bytes) -> str:
@@ -81,21 +106,35 @@ def table_rows(raw: bytes) -> str:
         return ""
 
 
-def first_difference(table: str, first: int, entries: Sequence[bytes]) -> int:
+def rows_before(rows: str) -> str:
+    """Give rows without the last two columns, as tables had them once."""
+    if rows.count(_WITHOUT) == rows.count("\n") and '"' not in rows:
+        return rows.replace(_WITHOUT, "\n")
+    found = csv.reader(io.StringIO(rows, newline=""))
+    return "".join(_row(*fields[:-2]) for fields in found)
+
+
+def first_difference(table: str, first: int, entries: Sequence[bytes], *, is_before: bool = False) -> int:
     """Name the first entry whose rows are not in a table as they should be.
 
     Args:
         table: the part of it that should hold these entries' rows.
         first: seq of the first entry.
         entries: that follow each other.
+        is_before: the table lacks the last two columns.
     """
     at = 0
     for seq, raw in enumerate(entries, first):
-        rows = table_rows(raw)
+        rows = rows_before(table_rows(raw)) if is_before else table_rows(raw)
         if not table.startswith(rows, at):
             return seq
         at += len(rows)
     return first + len(entries) - 1
+
+
+def _indication(indication: str, unit: str) -> str:
+    """Write what a sensor showed, with its unit where that was another one."""
+    return f"{indication} {unit}" if indication and unit else indication or unit
 
 
 def _row(*fields: str) -> str:

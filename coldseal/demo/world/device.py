@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coldseal.core.log.canonical import encode_base64
+from coldseal.demo.world.judging import value_of
 from coldseal.demo.world.stage import SITE
 from coldseal.gateway.message import Outcome
 
@@ -114,7 +115,7 @@ class Device:
         number, draw = self._made, self._chance.random()
         topic = f"coldseal/v1/{SITE}/{self.name}/reading/door"
         count = f'"seq":{number},' if self._is_counting else ""
-        text = f'{{"v":1,{count}"q":[{{"n":"temperature","u":"Cel","v":{number}.5}}]}}'
+        text = f'{{"v":1,{count}"q":[{{"n":"temperature","u":"Cel","v":{value_of(number)}}}]}}'
         if draw < 0.08:  # noqa: PLR2004 -- a share of the messages
             text = f"broken {number}"
         elif draw < 0.14:  # noqa: PLR2004 -- a share of the messages

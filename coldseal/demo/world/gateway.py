@@ -15,10 +15,13 @@ from coldseal.core.log import canonical
 from coldseal.core.log.delivery.sender import RetryPolicy, Terms
 from coldseal.core.log.record import Chain
 from coldseal.demo.world.door import Door
+from coldseal.demo.world.judging import changes
 from coldseal.demo.world.stage import EPOCH_S, ORIGIN, SITE, STORE_KEY
 from coldseal.errors import UnavailableError
+from coldseal.gateway.changing import Changing
 from coldseal.gateway.clock import Clock, KernelClock
 from coldseal.gateway.config import GatewayConfig
+from coldseal.gateway.listening import Listening
 from coldseal.gateway.message import Outcome
 from coldseal.gateway.pipeline import Pipeline
 from coldseal.gateway.preparation import Preparation
@@ -31,15 +34,14 @@ from coldseal.gateway.tables.keeping import Checkpoint
 from coldseal.gateway.tally import Tally
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.runner import Bell, Uplink
-from coldseal.gateway.writer import known_messages, start_drafts
+from coldseal.gateway.writer import projection_of, start_drafts
 from coldseal.observe.health import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
     from random import Random
 
-    from coldseal.core.redelivery import Redelivery
     from coldseal.demo.world.device import Line, Sent
     from coldseal.demo.world.disk import WorldDisk
     from coldseal.demo.world.network import Network
@@ -48,8 +50,7 @@ if TYPE_CHECKING:
     from coldseal.demo.world.sabotage import Sabotage
     from coldseal.demo.world.stage import Stage
     from coldseal.demo.world.trace import Trace
-    from coldseal.gateway.sources.decode import Decoded
-    from coldseal.gateway.store.drafts import Draft
+    from coldseal.gateway.projection import Projection
     from coldseal.gateway.store.journal import Journal
 
 LOG: Final = "log"
@@ -181,7 +182,9 @@ class Life:
     async def _serve(self, log: Log) -> None:
         """Record the start, take readings in until stopped, and end in order."""
         around, config = self._around, self._around.config(self._folder)
-        known = around.sabotage.known(known_messages(config, log))
+        known = projection_of(config, log)
+        known.redelivery = around.sabotage.known(known.redelivery)
+        known.evaluator = around.sabotage.judged(known.evaluator)
         journal = around.sabotage.journal(
             log,
             Sealer(around.stage.keys, is_each_signed=around.plan.mode == "record", beside=None),
@@ -197,7 +200,9 @@ class Life:
         self.door = Door(pipeline, self._clock, self._answered)
         around.trace.note("gateway-up", log.size)
         async with asyncio.TaskGroup() as tasks:
-            own = log.maintain(), log.pack(), self._tick(log, pipeline)
+            listening = Listening(known.evaluator, journal, pipeline, self._clock, look_ms=1_000)
+            product = Changing(known.evaluator, journal, pipeline, self._clock)
+            own = log.maintain(), log.pack(), self._tick(log, pipeline, listening, product)
             beside = [tasks.create_task(each) for each in own]
             committing = tasks.create_task(pipeline.run())
             beside.append(tasks.create_task(self._deliver()))
@@ -212,17 +217,16 @@ class Life:
         if not self.is_lost:
             around.observer.catch_up(log.reader)
 
-    def _make_pipeline(self, journal: Journal, known: Redelivery) -> Pipeline:
+    def _make_pipeline(self, journal: Journal, known: Projection) -> Pipeline:
         """Put the main path together."""
         around, metrics = self._around, self._around.stage.gateway_metrics
         tally = Tally(metrics, Progress("acknowledgements", 10))
         floods = Floods(around.plan.rejected_per_minute)
         return Pipeline(
             preparation=Preparation(
-                redelivery=known,
+                projection=known,
                 rejections=Rejections(floods, journal, metrics),
                 journal=journal,
-                evaluate=_no_rules,
                 tally=tally,
             ),
             journal=journal,
@@ -237,7 +241,7 @@ class Life:
             self._around.trace.note("told", sent.device, sent.packet_id, outcome.name)
             self._around.observer.acknowledged(self.log.reader, sent.name, outcome, sent.digest)
 
-    async def _tick(self, log: Log, pipeline: Pipeline) -> None:
+    async def _tick(self, log: Log, pipeline: Pipeline, listening: Listening, product: Changing) -> None:
         """Let time do its work."""
         around = self._around
         interval_ms = around.plan.heartbeat_s * 1000
@@ -249,6 +253,10 @@ class Life:
                 due_ms = now.mono_ms + interval_ms
                 pipeline.record("heartbeat", b"{}")
             pipeline.tick()
+            listening.tick()
+            if around.plan.has_product and product.is_idle:
+                for kind, data in changes(around.plan.devices):
+                    _ = product.enter(kind, data)  # if it fails, the product is still unknown
             if self.door is not None:
                 self.door.tick()
             if log.size != self._told:
@@ -319,8 +327,3 @@ class Life:
     def nudge(self) -> None:
         """A person says that delivery shall go on."""
         self._bell.nudge()
-
-
-def _no_rules(_device: str, _sensor: str, _decoded: Decoded) -> tuple[Sequence[str], Sequence[Draft]]:
-    """Evaluate nothing."""
-    return (), ()

@@ -14,6 +14,7 @@ from coldseal.core.log.evidence import Case, Policy, Verdict, examine, judge
 from coldseal.core.log.layout import Layout
 from coldseal.core.log.merkle import CompactRange, leaf_hash
 from coldseal.core.log.record import frame, parse_entry
+from coldseal.demo.world.judging import Judge
 from coldseal.demo.world.stage import ORIGIN
 from coldseal.demo.world.trace import BrokenPromiseError
 from coldseal.gateway.message import Outcome
@@ -72,6 +73,7 @@ class Observer:
         self._told: dict[Name, str] = {}
         self._latest: dict[str, int] = {}
         self._busy: set[str] = set()
+        self._judge = Judge()
 
     def fail(self, what: str) -> None:
         """Keep what does not hold; the first of it counts."""
@@ -123,6 +125,10 @@ class Observer:
             if seq < len(self.service) and self.service[seq] != raw:
                 self.fail(f"the service has another entry {seq}")
             self._learn(entry)
+            if fault := self._judge.follow(entry):
+                self.fail(fault)
+            if entry.kind == "excursion":
+                self._trace.note("excursion", seq, entry.data["action"])
 
     def _learn(self, entry: Entry) -> None:
         """Note whose reading it is: none may come twice, and a device's keep their order."""

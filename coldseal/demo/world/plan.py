@@ -112,6 +112,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         retry_max_s: the longest wait after a failed delivery.
         is_verified_first: the service checks signatures before it gives a receipt.
         events: what goes wrong.
+        has_product: what devices measure is judged by the profile of a product.
     """
 
     seed: int
@@ -135,6 +136,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     retry_max_s: float
     is_verified_first: bool
     events: tuple[Event, ...]
+    has_product: bool = False
 
 
 def stream(seed: int, name: str) -> Random:
@@ -170,6 +172,7 @@ def draw_plan(seed: int) -> Plan:
         retry_max_s=4.0 if not is_long else 3_600.0,
         is_verified_first=chance.random() < 0.3,  # noqa: PLR2004 -- a share of the runs
         events=events,
+        has_product=seed % 4 > 0,
     )
 
 

@@ -16,6 +16,7 @@ from coldseal.core.log.delivery.receiver import Accepted, Head
 from coldseal.core.log.merkle import CompactRange, leaf_hash
 from coldseal.core.redelivery import Redelivery
 from coldseal.demo import medium
+from coldseal.gateway.evaluating import Evaluator
 from coldseal.gateway.store.journal import Journal
 from coldseal.service.ingest import Ingest
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from coldseal.core.log.delivery.receiver import AdmittedLog
     from coldseal.core.log.delivery.wire import Batch
     from coldseal.core.redelivery import Latest, Taken
+    from coldseal.gateway.evaluating import Before
     from coldseal.gateway.store.journal import Handed
     from coldseal.service.storage.values import Receipted
 
@@ -36,12 +38,14 @@ class Sabotage:
     Attributes:
         journal: seals and commits.
         known: given what is known of messages, what is used instead.
+        judged: given what judges readings, what is used instead.
         ingest: takes batches in.
         lie: what the disk does instead of what it is asked for.
     """
 
     journal: type[Journal] = Journal
     known: Callable[[Redelivery], Redelivery] = lambda known: known
+    judged: Callable[[Evaluator], Evaluator] = lambda judged: judged
     ingest: type[Ingest] = Ingest
     lie: Callable[[medium.Event], medium.Event | None] = medium.honest
 
@@ -77,6 +81,21 @@ def forget(known: Redelivery) -> Redelivery:
     return found
 
 
+class Unforgiving(Evaluator):
+    """Takes back nothing of what it has judged."""
+
+    @override
+    def undo(self, before: Before) -> None:
+        """Take nothing back."""
+
+
+def keep_judged(judged: Evaluator) -> Evaluator:
+    """Give what judges on as if all that was judged were on disk."""
+    found = Unforgiving()
+    vars(found).update(vars(judged))
+    return found
+
+
 class Credulous(Ingest):
     """Stores every batch behind what it holds, whatever it is."""
 
@@ -101,6 +120,7 @@ SABOTAGES: Final = {
     "synchronous-normal": Sabotage(lie=medium.ignores_commits),
     "forgets-names": Sabotage(lie=medium.forgets_names),
     "takes-duplicates": Sabotage(known=forget),
+    "keeps-what-it-judged": Sabotage(judged=keep_judged),
     "believes-everything": Sabotage(ingest=Credulous),
 }
 """Each by its name."""

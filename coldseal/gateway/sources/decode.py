@@ -19,7 +19,8 @@ import cbor2
 import msgspec
 
 from coldseal.core.coldchain import senml
-from coldseal.core.coldchain.reading import MAX_QUANTITIES, Quantity, parse_quantity
+from coldseal.core.coldchain.reading import FLAG_SCHEMA_NEWER, MAX_QUANTITIES, Quantity, parse_quantity
+from coldseal.core.coldchain.schema import MAX_VERSION, OWN
 from coldseal.core.topics import Channel, parse_topic
 from coldseal.errors import InputError
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WHERE: Final = "payload"
+_SENML_1: Final = "senml/1"
 _OBJECT, _ARRAY = b"{["
 _CBOR_ARRAYS: Final = range(0x80, 0xA0)
 
@@ -39,12 +41,16 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
         seq: the device's own sequence number, None where it has none.
         boot: names the run of the device that ``seq`` counts in; empty where not given.
         taken_at: the device's time, RFC 3339 as sent; empty where not given.
+        flags: doubts of the reading that its form gives rise to.
+        schema: NAME/VERSION of its form; empty for version 1 of the project's JSON.
     """
 
     quantities: Sequence[Quantity]
     seq: int | None = None
     boot: str = ""
     taken_at: str = ""
+    flags: tuple[str, ...] = ()
+    schema: str = ""
 
 
 class _Item(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -61,7 +67,22 @@ class _Payload(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     t: Annotated[str, msgspec.Meta(max_length=35)] = ""
 
 
+class _NewerItem(msgspec.Struct, gc=False):
+    n: str
+    u: str
+    v: msgspec.Raw
+
+
+class _NewerPayload(msgspec.Struct, gc=False):
+    v: Annotated[int, msgspec.Meta(ge=2, le=MAX_VERSION)]
+    q: Annotated[list[_NewerItem], msgspec.Meta(min_length=1, max_length=MAX_QUANTITIES)]
+    seq: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None = None
+    boot: Annotated[str, msgspec.Meta(min_length=1, max_length=16)] = ""
+    t: Annotated[str, msgspec.Meta(max_length=35)] = ""
+
+
 _payload: Final = msgspec.json.Decoder(_Payload)
+_newer_payload: Final = msgspec.json.Decoder(_NewerPayload)
 _items: Final = msgspec.json.Decoder(
     Annotated[list[_Item], msgspec.Meta(min_length=1, max_length=MAX_QUANTITIES)]
 )
@@ -83,11 +104,11 @@ def decode(payload: bytes, *, received_ms: int) -> Decoded:
     """
     first = payload[0] if payload else -1
     if first == _OBJECT:
-        return _decode_json(payload)
+        return decode_json(payload)
     if first == _ARRAY:
-        return Decoded(senml.resolve(_senml_json(payload), received_ms=received_ms))
+        return Decoded(senml.resolve(_senml_json(payload), received_ms=received_ms), schema=_SENML_1)
     if first in _CBOR_ARRAYS:
-        return Decoded(senml.resolve(_senml_cbor(payload), received_ms=received_ms))
+        return Decoded(senml.resolve(_senml_cbor(payload), received_ms=received_ms), schema=_SENML_1)
     found = f"0x{first:02x}" if payload else "nothing"
     raise InputError(
         WHERE, "first byte", found, "'{' (coldseal JSON), '[' (SenML JSON) or a CBOR array (SenML CBOR)"
@@ -104,8 +125,12 @@ def sensor_of(topic: str) -> str | None:
     return address.name if address.channel is Channel.READING else None
 
 
-def _decode_json(payload: bytes) -> Decoded:
-    """Decode the project's own format, version 1."""
+def decode_json(payload: bytes) -> Decoded:
+    """Decode the project's own format, version 1.
+
+    Raises:
+        InputError: not valid in it.
+    """
     try:
         found = _payload.decode(payload)
         quantities, colons = _quantities(bytes(found.q))
@@ -113,15 +138,52 @@ def _decode_json(payload: bytes) -> Decoded:
         raise InputError(WHERE, "JSON", str(error), "a reading of format version 1") from error
     moment, boot = found.t, found.boot
     if boot and not (boot.isascii() and boot.isalnum()):
-        raise InputError(WHERE, "boot", boot, "1 to 16 letters and digits")
+        _check_boot(boot)
     if moment and (_TIME(moment) is None or not _is_date(moment[:10])):
-        raise InputError(WHERE, "t", moment, "an RFC 3339 time such as 2026-01-31T06:30:00.000Z")
+        check_moment(moment)
     colons += 2 + (found.seq is not None) + (boot != "") + (moment != "") + moment.count(":")
     if payload.count(b":") != colons:
         # More colons than names and values account for: a name stands twice (the decoder keeps the last),
         # or something is written as an escape. The slow parser tells which.
-        _strict(payload)
+        parse_strictly(payload)
     return Decoded(quantities, found.seq, boot, moment)
+
+
+def decode_newer(payload: bytes) -> Decoded:
+    """Take what is known of a later version of the project's own format; what is not known is passed over.
+
+    Raises:
+        InputError: it is none, or something that version 1 has is not as there.
+    """
+    parse_strictly(payload)  # a name that stands twice is refused here
+    try:
+        found = _newer_payload.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(WHERE, "JSON", str(error), "what version 1 has, beside what is new") from error
+    quantities = [
+        parse_quantity(item.n, item.u, bytes(item.v).decode().strip('"'), where=WHERE) for item in found.q
+    ]
+    if found.boot:
+        _check_boot(found.boot)
+    if found.t:
+        check_moment(found.t)
+    return Decoded(quantities, found.seq, found.boot, found.t, (FLAG_SCHEMA_NEWER,), f"{OWN}/{found.v}")
+
+
+def _check_boot(boot: str) -> None:
+    """Refuse a name of a run that an entry could not hold as it is."""
+    if not (boot.isascii() and boot.isalnum()):
+        raise InputError(WHERE, "boot", boot, "1 to 16 letters and digits")
+
+
+def check_moment(moment: str) -> None:
+    """Refuse a time that is none, or on a day that the calendar has not.
+
+    Raises:
+        InputError: it is so.
+    """
+    if _TIME(moment) is None or not _is_date(moment[:10]):
+        raise InputError(WHERE, "t", moment, "an RFC 3339 time such as 2026-01-31T06:30:00.000Z")
 
 
 # Sensors repeat themselves: with the resolution of an instrument, the same values come again and again.
@@ -160,8 +222,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise InputError(WHERE, "number", name, "a finite decimal number")
 
 
-def _strict(payload: bytes) -> object:
-    """Parse JSON with duplicate names and non-numbers refused, numbers kept as Decimal."""
+def parse_strictly(payload: bytes) -> object:
+    """Parse JSON with duplicate names and non-numbers refused, numbers kept as Decimal.
+
+    Raises:
+        InputError: it is no such JSON.
+    """
     try:
         return json.loads(
             payload,
@@ -215,7 +281,7 @@ def _shortest(value: float) -> str:
 
 def _senml_json(payload: bytes) -> list[dict[str, str | Decimal]]:
     """Parse the JSON syntax of RFC 8428 section 5."""
-    return _records(_strict(payload), str)
+    return _records(parse_strictly(payload), str)
 
 
 def _senml_cbor(payload: bytes) -> list[dict[str, str | Decimal]]:

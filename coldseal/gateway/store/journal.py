@@ -7,6 +7,8 @@ over while one commits. Checkpoints and segment ends that fall due are part of a
 
 from __future__ import annotations
 
+from asyncio import to_thread
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -25,7 +27,7 @@ from coldseal.observe.logs import Log
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from coldseal.core.log.record import Chain
     from coldseal.gateway.clock import Clock, Stamp
@@ -33,10 +35,22 @@ if TYPE_CHECKING:
     from coldseal.gateway.store.log import Log as EntryLog
     from coldseal.gateway.store.sealing import Entries, Keys, Sealer
 
-DAY_MS: Final = 86_400_000
-SETTINGS: Final = frozenset({"genesis", "key", "config"})
-"""Kinds of entries that say what the log is; they are kept at hand."""
+    Snapshot = Callable[[], bytes | Callable[[], bytes]]
+    """Writes the projection down, or gives what does so in a thread."""
 
+DAY_MS: Final = 86_400_000
+SETTINGS: Final = frozenset({"genesis", "key", "config", "profile", "calibration"})
+"""Kinds of entries that say what the log is and how readings are judged; they are kept at hand."""
+
+NOTABLE: Final = frozenset(
+    {"excursion", "gap", "alarm", "ack", "disposition", "import", "profile", "calibration", "config"}
+)
+"""Kinds of entries that others are told of once they are on disk."""
+
+URGENT: Final = frozenset({"excursion"})
+"""Kinds of entries that get a checkpoint at once."""
+
+_MARKED: Final = SETTINGS | NOTABLE
 _log = Log("gateway.journal")
 
 
@@ -49,12 +63,13 @@ class Handed(msgspec.Struct, frozen=True):
         is_own: it may use the reserved space.
         has_checkpoint: a checkpoint is made over it.
         is_bare: it changes the keys, and is nothing without its checkpoint.
-        snapshot: the projection of all entries up to it, where it is written down.
+        snapshot: the projection of all entries up to it, where it is written down; or what writes that.
         ends: why the segment ends with it, ``entries`` or ``day``; empty if it goes on.
         t_ms: when it was handed over, UTC milliseconds.
         moment: what its last entry says of the clock.
         added: places of the `clock` entries in it that nobody handed over.
         settings: places of the entries in it that say what the log is.
+        notable: places of those that others are told of.
     """
 
     entries: Future[Entries | None] | None
@@ -62,12 +77,13 @@ class Handed(msgspec.Struct, frozen=True):
     is_own: bool
     has_checkpoint: bool = False
     is_bare: bool = False
-    snapshot: bytes | None = None
+    snapshot: bytes | Callable[[], bytes] | None = None
     ends: str = ""
     t_ms: int = 0
     moment: Moment | None = None
     added: tuple[int, ...] = ()
     settings: tuple[int, ...] = ()
+    notable: tuple[int, ...] = ()
 
     def sealed(self) -> list[bytes]:
         """Give the entries that its drafts became, in their order; once it is committed."""
@@ -87,8 +103,10 @@ class Journal:
         checkpoint_seconds: seconds after which one is due, if anything is new.
         pause_s: least seconds between two by a chip or token that are due for their entries.
         snapshot_entries: entries after which the projection is written down.
+        heard: told of the entries of the kinds `NOTABLE`, in their order, once they are on disk.
 
     Attributes:
+        heard: the same.
         key_fault: why the checkpoint key cannot sign now; until it can, entries go on without checkpoints.
     """
 
@@ -102,13 +120,16 @@ class Journal:
         checkpoint_seconds: float,
         pause_s: float = 0,
         snapshot_entries: int = 16_384,
+        heard: Callable[[Sequence[bytes]], None] | None = None,
     ) -> None:
         """Take the parts; nothing is written yet."""
         self._log, self._sealer, self._clock = log, sealer, clock
         self._entries, self._interval_ms = checkpoint_entries, checkpoint_seconds * 1000
         self._snapshot_entries, self._pause_ms = snapshot_entries, pause_s * 1000
+        self.heard = heard
         self.key_fault = ""
         self._attempt = 0
+        self._is_urgent = False
         self._snapshot_size = log.size
         self._fixed_at_ms = clock.now().mono_ms
         self._stamp: Stamp | None = None
@@ -152,7 +173,7 @@ class Journal:
     def hand_over(
         self,
         drafts: Sequence[Draft],
-        snapshot: Callable[[], bytes],
+        snapshot: Snapshot,
         *,
         is_own: bool = False,
         is_fixed: bool = False,
@@ -177,6 +198,8 @@ class Journal:
             data: dict[str, canonical.Value] = {"first": self._first, "last": size, "reason": ends}
             drafts = [*drafts, self.draft("segment", canonical.encode(data), now)]
             size += 1
+        marked = [(place, draft.kind) for place, draft in enumerate(drafts) if draft.kind in _MARKED]
+        self._is_urgent = self._is_urgent or any(kind in URGENT for _, kind in marked)
         has_checkpoint = size > self._fixed and (is_fixed or bool(ends) or self._is_due(size, now))
         has_checkpoint = has_checkpoint and (is_bare or not self.key_fault)
         if not drafts and not has_checkpoint:
@@ -184,16 +207,17 @@ class Journal:
         entries = self._sealer.seal(drafts)
         self._size = size
         if has_checkpoint:
-            self._fixed, self._fixed_at_ms = size, now.mono_ms
+            self._fixed, self._fixed_at_ms, self._is_urgent = size, now.mono_ms, False
         taken = None
         if is_fixed or size - self._snapshot_size >= self._snapshot_entries:
             self._snapshot_size, taken = size, snapshot()
         if ends:
             self._first, self._day = size, now.t_ms // DAY_MS
-        settings = tuple(place for place, draft in enumerate(drafts) if draft.kind in SETTINGS)
+        settings = tuple(place for place, kind in marked if kind in SETTINGS)
+        notable = tuple(place for place, kind in marked if kind in NOTABLE)
         return Handed(
             entries, self._attempt, is_own, has_checkpoint, is_bare, taken, ends, now.t_ms,
-            self._watch.sealed, added, settings,
+            self._watch.sealed, added, settings, notable,
         )  # fmt: skip
 
     async def commit(self, handed: Handed) -> None:
@@ -213,6 +237,9 @@ class Journal:
             self._begin_attempt()
             raise
         self._durable = handed.moment
+        sealed = handed.entries.result() if handed.notable else None
+        if self.heard is not None and sealed is not None:
+            self.heard([sealed.entries[place] for place in handed.notable])
         if self.key_fault:  # nothing was fixed, and no segment ended, since then
             self._fixed = self._log.checkpoint_size
             self._first, self._day = self._log.segment_first, self._log.segment_day
@@ -227,9 +254,9 @@ class Journal:
         chain.kid = self._sealer.kid
         note = await self._fix(chain, handed) if handed.has_checkpoint else None
         settings = [entries[place] for place in handed.settings]
-        group = Group(
-            entries=entries, chain=chain, checkpoint=note, snapshot=handed.snapshot, settings=settings
-        )
+        taken = handed.snapshot
+        snapshot = taken if taken is None or isinstance(taken, bytes) else await to_thread(taken)
+        group = Group(entries=entries, chain=chain, checkpoint=note, snapshot=snapshot, settings=settings)
         await self._log.commit(group, is_own=handed.is_own)
 
     async def _fix(self, chain: Chain, handed: Handed) -> bytes | None:
@@ -253,14 +280,14 @@ class Journal:
         await self._sealer.fix(self._log.chain.copy())
         self.key_fault = ""
 
-    async def append(self, drafts: Sequence[Draft], snapshot: Callable[[], bytes]) -> list[bytes]:
+    async def append(self, drafts: Sequence[Draft], snapshot: Snapshot) -> list[bytes]:
         """Seal and commit entries of the log's own, with a checkpoint over them; gives the entries."""
         handed = self.hand_over(drafts, snapshot, is_own=True, is_fixed=True)
         await self.commit(handed)
         return handed.sealed()
 
     async def change_keys(
-        self, data: Callable[[int], Mapping[str, canonical.Value]], keys: Keys, snapshot: Callable[[], bytes]
+        self, data: Callable[[int], Mapping[str, canonical.Value]], keys: Keys, snapshot: Snapshot
     ) -> None:
         """Seal a change of keys and use the new ones behind it; nothing else may be under way.
 
@@ -322,7 +349,7 @@ class Journal:
         """Tell whether a checkpoint is due; entries without signatures need one in each group."""
         return (
             not self._sealer.is_each_signed
-            or (size - self._fixed >= self._entries and self._has_paused(now))
+            or ((self._is_urgent or size - self._fixed >= self._entries) and self._has_paused(now))
             or now.mono_ms - self._fixed_at_ms >= self._interval_ms
         )
 

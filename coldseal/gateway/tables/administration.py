@@ -36,7 +36,7 @@ class Administration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     there."""
     socket_group: str = ""
     """The group whose members may open that socket; empty: all users may, and get what their roles allow."""
-    two_person: tuple[Literal["prune", "roll-over", "revoke"], ...] = ()
+    two_person: tuple[Literal["prune", "roll-over", "revoke", "profile"], ...] = ()
     """Actions that a second person must approve."""
     approval_s: Seconds = 3_600
     """How long a request waits for the second person."""

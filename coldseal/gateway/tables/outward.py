@@ -37,6 +37,8 @@ class Uplink(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Its transport key, PEM, mode 0600."""
     ca: Path | None = None
     """CA certificates that the service must descend from, PEM."""
+    crl: Path | None = None
+    """Revocation list of the CA that signs the service, PEM; one that has ended lets nothing go up."""
     witness: str = ""
     """Verifier key of the service's witness, as `coldseal service init` prints it."""
     batch_entries: Annotated[int, Meta(ge=1, le=65_536)] = 4_096

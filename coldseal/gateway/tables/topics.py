@@ -61,7 +61,7 @@ class ChannelTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     names: tuple[str, ...] = ()
     """Below `event` the kinds of events; below `cmd` the commands that they hear, left out: any."""
     schema: Schema = ""
-    """Name of the form of its payloads."""
+    """Schema of its payloads, NAME or NAME/VERSION; a channel `reading` takes no others."""
     max_payload_bytes: Whole = 0
     """Largest payload; left out: as the class says."""
     retain: bool = False

@@ -1,4 +1,4 @@
-"""Keeps the uplink's process running beside the intake, and tells it when the log has grown.
+"""Keeps the process of uplink or routes running beside the intake, and tells it when the log has grown.
 
 The process is started again alone whenever it ends; it ends by itself when the intake is gone, because
 its standard input closes. A wrong configuration is reported each time, and tried again: it may be mended.
@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from coldseal.gateway.egress import IGNORED
 from coldseal.observe import events
@@ -31,15 +31,17 @@ _log = Log("gateway.uplink")
 
 
 class Companion:
-    """The uplink's process.
+    """One such process.
 
     Args:
         arguments: configuration file and overrides.
+        part: whose process it is: the uplink's, or that of the routes.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], part: Literal["uplink", "routing"] = "uplink") -> None:
         """Take the arguments; nothing runs yet."""
-        self._command = (sys.executable, "-m", "coldseal.gateway.uplink.process", *arguments)
+        self._command = (sys.executable, "-m", f"coldseal.gateway.{part}.process", *arguments)
+        self._part = part
         self._environment = {name: value for name, value in os.environ.items() if name not in IGNORED}
         self._process: Process | None = None
         self._told = 0
@@ -62,7 +64,7 @@ class Companion:
                 raise
             if not self._allowed.is_set():
                 continue
-            _log.emit(events.PART_RESTARTED, process="uplink", cause=f"it ended with {code}")
+            _log.emit(events.PART_RESTARTED, process=self._part, cause=f"it ended with {code}")
             pause_s = FIRST_PAUSE_S if loop.time() - began > GOOD_RUN_S else min(2 * pause_s, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
 
@@ -78,10 +80,14 @@ class Companion:
 
     def renew(self) -> bool:
         """Have every certificate renewed at once; says whether there is a process that hears it."""
+        return self.say(b"renew")
+
+    def say(self, word: bytes) -> bool:
+        """Say one word to the process; says whether there is one that hears it."""
         process = self._process
         if process is None or process.returncode is not None or process.stdin is None:
             return False
-        process.stdin.write(b"renew\n")
+        process.stdin.write(word + b"\n")
         return True
 
     def tell(self, size: int) -> None:

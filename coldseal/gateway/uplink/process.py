@@ -16,14 +16,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import uvloop
-
 from coldseal.core.log.delivery.notices import Finder
 from coldseal.core.log.delivery.sender import RetryPolicy, Terms
-from coldseal.errors import ColdsealError, InputError, OperatorError
-from coldseal.gateway.allocation import keep_little
-from coldseal.gateway.config import GatewayConfig, load_gateway
+from coldseal.errors import InputError, OperatorError
+from coldseal.gateway.config import GatewayConfig
 from coldseal.gateway.egress import KEPT, Guard
+from coldseal.gateway.processes import run_beside
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.uplink.attestation import keep_attested
 from coldseal.gateway.uplink.contact import Contact, ask_note, open_key
@@ -37,8 +35,7 @@ from coldseal.gateway.uplink.runner import Bell, Uplink
 from coldseal.gateway.uplink.timestamps import stamp_segments
 from coldseal.gateway.uplink.witnesses import ask_witnesses
 from coldseal.observe import events
-from coldseal.observe.logfile import writing_to
-from coldseal.observe.logs import Log, configure
+from coldseal.observe.logs import Log
 from coldseal.signing.secrets import read_symmetric_key
 
 LOG_FOLDER: Final = "log"
@@ -46,28 +43,19 @@ LOG_FOLDER: Final = "log"
 RESUME: Final = b"resume"
 RENEW: Final = b"renew"
 """Line on standard input that has every certificate renewed at once."""
-USAGE: Final = 2
-UNAVAILABLE: Final = 3
 
 _log = Log("uplink.process")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Deliver until standard input ends; 2 stands for a wrong configuration, 3 for another fault."""
-    configure()
-    keep_little()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            path, *overrides = arguments or ("",)
-            config = load_gateway(Path(path), overrides)
-            log = config.log
-            with writing_to(log.file, max_mb=log.max_mb, keep=log.keep, part="uplink"):
-                runner.run(run(config, sys.stdin.buffer))
-        except ExceptionGroup as group:
-            return _report(group.exceptions[0])
-        except ColdsealError as error:
-            return _report(error)
-    return 0
+    return run_beside(
+        arguments,
+        lambda config: run(config, sys.stdin.buffer),
+        part="uplink",
+        log=_log,
+        failed=events.UPLINK_FAILED,
+    )
 
 
 async def run(config: GatewayConfig, told: BinaryIO) -> None:
@@ -84,7 +72,7 @@ async def run(config: GatewayConfig, told: BinaryIO) -> None:
     retry = RetryPolicy(uplink.retry_initial_s, uplink.retry_max_s)
     terms = Terms(open_key("uplink.witness", uplink.witness), uplink.batch_entries, retry)
     finder = _open_finder(uplink.urgent)
-    renewal = Renewal(uplink.certificate, uplink.key, uplink.ca, now_ms=_now_ms)
+    renewal = Renewal(uplink.certificate, uplink.key, uplink.ca, now_ms=_now_ms, crl=uplink.crl)
     data, key = config.gateway.data, read_symmetric_key(config.store.key, Path())
     guard = guard_of(config, kept=data / KEPT)
     quorum, chance = config.witness.quorum, random.SystemRandom().random
@@ -191,14 +179,6 @@ async def _deliver(
     finally:
         transport.close()
         await uplink.close()
-
-
-def _report(error: Exception) -> int:
-    """Say why the process ends and choose its exit code; what is not ours is a fault of the program."""
-    if not isinstance(error, ColdsealError):
-        raise error
-    _log.emit(events.UPLINK_FAILED, error=str(error))
-    return USAGE if isinstance(error, OperatorError) else UNAVAILABLE
 
 
 if __name__ == "__main__":

@@ -9,9 +9,8 @@ EGRESS_REFUSED = Event(
     "error",
     ("host", "port", "cause", "detail"),
     "A connection was refused before a byte of a request left. `not-listed`: add it to egress.allow or find "
-    "out who asked for it; `address`: its name leads elsewhere; `pin`, `authority`, `role`, `name`, "
-    "`expired`, `not-yet-valid`, `revoked`, `certificate`, `protocol`: the peer is not who it must be. Said "
-    "once while it lasts.",
+    "out who asked for it; `address`: its name leads elsewhere; any other: the peer is not who it must be, "
+    "docs/specs/egress.md says which. Said once while it lasts.",
 )
 EGRESS_RESTORED = Event(
     "egress.restored",

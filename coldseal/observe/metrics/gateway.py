@@ -49,6 +49,53 @@ class GatewayMetrics(Metrics):
         self.time_service_up = gauge("time_service_up", "1 while the time service that is followed answers")
         self.time_authenticated = gauge("time_authenticated", "1 while the source of time is authenticated")
         self._declare_certificates()
+        self._declare_alarms()
+        self._declare_routes()
+        self._declare_upkeep()
+
+    def _declare_upkeep(self) -> None:
+        """Declare what tells of sensors that need people."""
+        self.calibrations_overdue = self.gauge(
+            "calibrations_overdue", "calibrations in force that are overdue: their readings are flagged"
+        )
+        self.calibrations_due_soon = self.gauge(
+            "calibrations_due_soon", "calibrations due within coldchain.calibration_warning_days"
+        )
+        self.sensors_in_maintenance = self.gauge(
+            "sensors_in_maintenance", "sensors whose readings are not judged meanwhile"
+        )
+
+    def _declare_routes(self) -> None:
+        """Declare what tells of routes to enterprise endpoints."""
+        counter, gauge = self.counter, self.gauge
+        self.route_up = gauge("route_up", "1 while a route's sink takes entries", "route")
+        self.route_backlog = gauge("route_backlog_entries", "entries a route has not dealt with yet", "route")
+        self.route_oldest_seconds = gauge(
+            "route_oldest_seconds", "age of the oldest entry that a route's sink has not taken", "route"
+        )
+        self.route_delivered = counter("route_delivered", "entries that a route's sink took", "route")
+        self.route_aside = gauge("route_aside_entries", "entries that a route's sink refused", "route")
+        self.route_missed = gauge(
+            "route_missed_entries", "entries that were not here any more when a route came to them", "route"
+        )
+        causes = ("unreachable", "timeout", "busy", "fault", "denied", "address")
+        self.route_failures = counter("route_failures", "attempts of routes that failed", "cause", causes)
+
+    def _declare_alarms(self) -> None:
+        """Declare what tells of alarms, and of those who are told."""
+        self.alarms = self.gauge("alarms", "alarms that are not over, by tier", "tier")
+        self.alarms_unacknowledged = self.gauge(
+            "alarms_unacknowledged", "alarms that nobody has acknowledged and that are not over"
+        )
+        self.alarm_notices = self.counter(
+            "alarm_notices",
+            "notifications to recipients, by what became of them",
+            "result",
+            ("handed", "failed"),
+        )
+        self.alarm_seconds = self.histogram(
+            "alarm_seconds", "from an alarm's entry to its notification handed over", LONG_SECONDS
+        )
 
     def _declare_connections(self) -> None:
         """Declare what tells of devices, and of what goes to them."""
@@ -129,7 +176,11 @@ class GatewayMetrics(Metrics):
             "egress_refused",
             "connections of ours refused before a request left, by cause",
             "cause",
-            ("not-listed", "address", "pin", "authority", "role", "name", "certificate"),
+            (
+                *("not-listed", "address", "pin", "authority", "role", "name", "expired", "not-yet-valid"),
+                *("revoked", "revocation-unknown", "self-signed", "purpose", "weak", "signature"),
+                *("path-length", "not-a-ca", "chain-size", "proof", "certificate", "protocol"),
+            ),
         )
         self.unwitnessed_entries = gauge(
             "unwitnessed_entries", "entries that not enough witnesses (witness.quorum) have cosigned"

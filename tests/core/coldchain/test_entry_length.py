@@ -1,9 +1,12 @@
 """The disk of a gateway holds tens of millions of readings: one of two quantities stays below 700 bytes."""
 
+from decimal import Decimal
 from hashlib import sha256
 
 import pytest
 
+from coldseal.core.coldchain.calibration import Calibration
+from coldseal.core.coldchain.normalisation import normalise
 from coldseal.core.coldchain.reading import (
     FLAG_IMPLAUSIBLE,
     FLAG_SEQUENCE,
@@ -35,15 +38,28 @@ TWO_WEEKS = canonical.encode(
 )
 
 
-def _sealed(src: bytes, *flags: str, is_signed: bool = True) -> bytes:
+OFFSETS = tuple(
+    Calibration(id="1a2b3c4d", device="d", sensor="s", quantity=name, unit=unit, offset=Decimal("0.1"))
+    for name, unit in (("temperature", "Cel"), ("humidity", "%RH"))
+)
+
+
+def _sealed(
+    src: bytes,
+    *flags: str,
+    is_signed: bool = True,
+    calibrations: tuple[Calibration, ...] = (),
+    with_dew_point: bool = False,
+) -> bytes:
     """Seal a reading of two quantities behind ten million entries."""
     chain = Chain(ORIGIN, key_id(RECORD_SPKI))
     chain.tree = CompactRange.from_hashes(SEQ, [bytes(32)] * SEQ.bit_count())
-    quantities = [
+    quantities = (
         parse_quantity("temperature", "Cel", "4.71", where="test"),
         parse_quantity("humidity", "%RH", "41.2", where="test"),
-    ]
-    data = encode_reading("cold-room", quantities, flags)
+    )
+    found = normalise(quantities, calibrations, with_dew_point=with_dew_point)
+    data = encode_reading("cold-room", found, flags)
     raw = chain.seal("reading", "2026-03-04T05:06:07.089Z", TWO_WEEKS, src, data, sign if is_signed else None)
     assert parse_entry(raw).seq == SEQ
     return raw
@@ -67,3 +83,6 @@ def test_the_parts_of_a_reading_are_as_long_as_the_specification_says() -> None:
     assert len(_sealed(NAMED, FLAG_SEQUENCE)) - whole == 21
     assert len(_sealed(NAMED, FLAG_IMPLAUSIBLE)) - whole == 24
     assert len(_sealed(NAMED, is_signed=False)) - whole == -105
+    assert len(_sealed(NAMED, calibrations=OFFSETS[:1])) - whole == 26
+    assert len(_sealed(NAMED, calibrations=OFFSETS)) - whole == 52
+    assert len(_sealed(NAMED, with_dew_point=True)) - whole == 66

@@ -29,14 +29,19 @@ SRC = b'{"boot":"5f3a9c01","dev":"sensor-001","fp":"6be2e62d35cf9311","seq":7,"s
 
 texts = st.text(st.characters(codec="utf-8"), max_size=6) | st.text(st.characters(max_codepoint=0x7F))
 integers = st.integers(-canonical.MAX_INTEGER, canonical.MAX_INTEGER) | st.integers(-9, 9)
-quantities = st.fixed_dictionaries({"n": texts, "u": texts, "v": texts}, optional={"t": texts})
+quantities = st.fixed_dictionaries(
+    {"n": texts, "u": texts, "v": texts}, optional=dict.fromkeys(("c", "d", "i", "iu", "t"), texts)
+)
 contents = st.fixed_dictionaries(
     {"q": st.lists(quantities, max_size=3), "sensor": texts},
     optional={"flags": st.lists(texts, max_size=2), "more": texts},
 )
 sources = st.fixed_dictionaries(
     {"dev": texts, "sha256": texts},
-    optional={"boot": texts, "fp": texts, "pid": integers, "seq": integers, "t": texts, "z": integers},
+    optional={
+        **dict.fromkeys(("boot", "fp", "schema", "t"), texts),
+        **dict.fromkeys(("pid", "seq", "z"), integers),
+    },
 )
 
 
@@ -70,6 +75,13 @@ def _quick(raw: bytes) -> Signed | str:
         (b'{"flags":["implausible","sequence"],%b' % DATA[1:], SRC),
         (b'{"q":[{"n":"a","t":"b","u":"c","v":"d"}],"sensor":""}', b'{"dev":"d","pid":1,"sha256":"s"}'),
         (b'{"q":[{"n":"","u":"","v":""}],"sensor":"t1"}', b'{"dev":"d","sha256":"s"}'),
+        (
+            (
+                b'{"q":[{"c":"1","i":"40.1","iu":"[degF]","n":"a","u":"Cel","v":"4.5"},'
+                b'{"d":"a,b","n":"dew-point","u":"Cel","v":"1"}],"sensor":"t1"}'
+            ),
+            b'{"dev":"d","pid":1,"schema":"site/2","seq":7,"sha256":"s"}',
+        ),
     ],
 )
 @pytest.mark.parametrize("is_signed", [True, False], ids=["signed", "unsigned"])

@@ -146,6 +146,17 @@ def test_silence_beyond_the_promised_heartbeat_is_found(step: int) -> None:
         assert diary.verify(step=step) == expected
 
 
+@pytest.mark.parametrize("step", [1, 5])
+def test_the_gap_of_a_sensor_does_not_explain_why_the_log_was_silent(step: int) -> None:
+    """A sensor that was not heard is one thing, a gateway that wrote nothing another."""
+    for cause, expected in (("silent", [("silence", 2)]), ("stopped", [])):
+        diary = Diary()
+        diary.seal()
+        diary.seal("gap", {"cause": cause}, passed=160_000)
+        diary.seal("gap", {"cause": "silent"}, passed=100_000)
+        assert diary.verify(step=step) == expected
+
+
 def test_the_interval_that_holds_is_the_one_last_put_on_record() -> None:
     """A log without any promises nothing."""
     diary = Diary()

@@ -33,7 +33,7 @@ with open_stage() as stage:
 """
 
 
-@pytest.mark.parametrize("first", range(1, 201, SHARE))
+@pytest.mark.parametrize("first", range(1, 101, SHARE))
 def test_nothing_breaks_in_any_of_these_runs(stage: Stage, first: int) -> None:
     """Acknowledged is sealed, delivered is what was sealed, once and in order, through all troubles."""
     counts: Counter[str] = Counter()
@@ -41,7 +41,7 @@ def test_nothing_breaks_in_any_of_these_runs(stage: Stage, first: int) -> None:
         found = play(stage, seed)
         assert not found.broken, describe(found)
         counts.update(found.counts)
-    for what in ("told", "stored", "struck", "lost", "gateway-down", "service-down", "healed"):
+    for what in ("told", "stored", "struck", "lost", "gateway-down", "service-down", "healed", "excursion"):
         assert counts[what] > 0, f"{what} never happened"
 
 
@@ -54,7 +54,7 @@ def test_a_run_that_once_broke_does_not_break_again(stage: Stage, seed: str, rea
 
 def test_a_seed_gives_the_same_run_again(stage: Stage) -> None:
     """Every line of two runs of one seed agrees, and no two seeds have the same run."""
-    digests = {seed: play(stage, seed).digest for seed in range(1, 7)}
+    digests = {seed: play(stage, seed).digest for seed in range(1, 5)}
     assert {seed: play(stage, seed).digest for seed in digests} == digests
     assert len(set(digests.values())) == len(digests)
 

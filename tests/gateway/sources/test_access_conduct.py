@@ -100,7 +100,7 @@ async def guarded(
     site: Site, folder: Path, passwords: Path, rules: Policy | None = None, tolerated: int = 10
 ) -> AsyncIterator[Place]:
     """Run a listener that cuts devices off, in front of a real pipeline."""
-    hands, lines = Hands(), io.StringIO()
+    hands, lines = Hands(round(site.now.timestamp() * 1000)), io.StringIO()
     logs.configure(stream=lines, is_readable=False)
     async with open_parts(folder, hands, per_minute=5) as parts:
         listener = MqttListener(

@@ -101,6 +101,12 @@ def test_what_cannot_be_understood_is_refused(payload: str) -> None:
         decode(payload.encode(), received_ms=NOW_MS)
 
 
+def test_an_empty_label_of_senml_is_one_that_is_not_known() -> None:
+    """RFC 8428 4.4: it is passed over; it once ended the intake."""
+    found = decode(b'[{"":1,"n":"a","u":"Cel","v":1}]', received_ms=NOW_MS)
+    assert [quantity.name for quantity in found.quantities] == ["a"]
+
+
 def test_senml_json_is_resolved_with_exact_decimals() -> None:
     """Numbers never pass through binary floats."""
     found = decode(

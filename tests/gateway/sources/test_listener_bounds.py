@@ -31,6 +31,12 @@ from tests.gateway.sources.rig import PASSWORD, Intake, Peer, Rig, Site, running
 V311, V5 = Version.V311, Version.V5
 
 
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for a second."""
+    monkeypatch.setattr("coldseal.gateway.sources.mqtt._TICK_S", 0.1)
+
+
 class TestDoor:
     """Who is let in at all."""
 

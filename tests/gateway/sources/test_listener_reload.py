@@ -159,7 +159,7 @@ def test_a_start_finishes_what_a_crash_left_of_a_renewal(tmp_path: Path) -> None
 async def test_a_clock_in_1970_lets_devices_in_but_not_those_that_had_expired(
     site: Site, lines: io.StringIO
 ) -> None:
-    """Whoever had expired when the own certificate was made stays out; the rest is looked at when time comes."""
+    """Whoever had expired when the own certificate was made stays out; the rest is looked at later."""
     late = site.authority.issue("device", "late", now=site.now - timedelta(days=30))
     async with running(site, passwords=None, plain_listen=None) as rig:
         rig.hands.step_ns = 1_000_000_000 - time.time_ns()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import structs
 
 from coldseal.gateway.uplink.est import EstWay, Holder, Issued, Nothing, PutOff
 from coldseal.identity import est
@@ -60,8 +61,9 @@ class Canned:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Make a CA with a service."""
+    """Make a CA with a service, which gives one name to several roles."""
     made = create_authority(tmp_path_factory.mktemp("hostile"), now=now())
+    made.config = structs.replace(made.config, ca=structs.replace(made.config.ca, one_role=False))
     made.issue("service", "localhost", now=now())
     return made
 

@@ -1,47 +1,61 @@
-"""A batch that was sent in the hope of a receipt may arrive before the one in front of it: no roll-back."""
+"""An excursion is known at the service at once, whatever waits before it; the log keeps its order."""
 
 from __future__ import annotations
 
 import asyncio
 
-from coldseal.core.log.delivery.wire import Answer, Gap
-from coldseal.observe.metrics import ServiceMetrics
-from coldseal.service.verification import Verifier
-from tests.campaigns.schedules import Real
+from coldseal.core.log.record import parse_entry
+from coldseal.gateway.store.sealing import Keys
+from coldseal.gateway.uplink.https import Channel, NoticeChannel
+from tests.gateway.judged import assign_all, changing_of, send
+from tests.gateway.parts import Answers, Hands, open_parts
 from tests.gateway.uplink.deliveries import delivering_by, grown
-from tests.sealed import SealedLog, witness_key
-from tests.trial import Site
+from tests.gateway.uplink.test_faults import port_of
+from tests.gateway.uplink.test_notices import Gate, announced, announcing
+from tests.sealed import ORIGIN, SealedLog
+from tests.trial import STORE_KEY, Site, until
 
 
-async def test_a_batch_that_overtakes_is_sent_again_and_accuses_nobody(site: Site, log: SealedLog) -> None:
-    """The service answered it before the one in front had come; seed 1 of the schedules found it."""
-    site.witness = witness_key()
-    await site.store(grown(log, *[10] * 20))
-    verifier = Verifier(1, ServiceMetrics())
-    service = Real(site, site.service / "data", verifier)
-    overtook, calls = asyncio.Event(), 0
-    gaps = []
+async def test_an_excursion_overtakes_a_backlog_with_the_checkpoint_that_proves_it(
+    site: Site, log: SealedLog
+) -> None:
+    """From the reading to the service, past 500 entries; then all come in order, and it is confirmed."""
+    await site.store(grown(log, *[50] * 10))
+    hands, answers = Hands(), Answers()
+    async with site.running() as service:
+        where = f"https://localhost:{port_of(service.address)}"
+        async with (
+            Channel(where, site.context(), timeout_s=5) as channel,
+            NoticeChannel(where, site.context(), timeout_s=5) as side,
+        ):
+            gate, notes = Gate(channel.post), list[bytes]()
 
-    async def post(body: bytes, left: asyncio.Event) -> Answer:
-        nonlocal calls
-        calls += 1
-        number = calls
-        left.set()
-        if number == 2:  # the first one that another follows before its answer
-            await overtook.wait()
-        answer = await service.take(body)
-        if number == 3:
-            overtook.set()
-        gaps.extend([number] if isinstance(answer, Gap) else [])
-        return answer
+            async def post(body: bytes) -> object:
+                notes.append(body)
+                return await side.post(body)
 
-    async with delivering_by(site, post, batch_entries=20) as up:
-        await up.published(201)
-        status, evidence = up.receipts.status(), up.receipts.cosignatures.evidence()
-
-    assert gaps == [3]
-    assert evidence == []
-    assert status.failed == {}
-    assert await service.entries() == log.entries
-    await service.close()
-    verifier.close()
+            keys = Keys(log.keys.record, log.keys.checkpoint, log.keys.interop)
+            async with delivering_by(site, gate.post) as up, announcing(site, up, post) as bell:
+                async with open_parts(
+                    site.gateway / "log", hands, keys=keys, origin=ORIGIN, store_key=STORE_KEY
+                ) as parts:
+                    running = asyncio.create_task(parts.pipeline.run())
+                    await asyncio.gather(*assign_all(changing_of(parts, hands)))
+                    send(parts, hands, answers, 1, "9.5")
+                    await answers.reach(1)
+                    (excursion,) = parts.entries("excursion")
+                    assert parts.log.checkpoint_size == excursion.seq + 1
+                    bell.grow()
+                    await until(lambda: announced(service) == [excursion.seq])
+                    assert (up.uplink.delivery.published, service._totals.size) == (0, 0)
+                    parts.pipeline.stop()
+                    await running
+                    size = parts.log.size
+                gate.is_open.set()
+                up.bell.grow()
+                await up.published(size)
+                await until(lambda: announced(service) == [])
+    metric = ("coldseal_service_notices_total", {"result": "confirmed"})
+    assert service._metrics.registry.get_sample_value(*metric) == 1
+    assert any(excursion.raw in body for body in notes)
+    assert parse_entry(excursion.raw).data["action"] == "opened"

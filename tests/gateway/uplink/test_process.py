@@ -16,7 +16,6 @@ from coldseal.core.log.checkpoint import parse_note
 from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.refusal import read_refusal
 from coldseal.gateway.tables.outward import FurtherWitness, Uplink
-from coldseal.gateway.uplink import process as module
 from coldseal.gateway.uplink import witnesses
 from coldseal.gateway.uplink.receipts import Receipts
 from tests.gateway.uplink.deliveries import grown
@@ -267,12 +266,6 @@ async def test_a_disk_that_was_put_back_sends_nothing(site: Site, log: SealedLog
     found = read_refusal(site.gateway)
     assert found is not None
     assert (found.known, found.held, found.source) == (6, 10, "service")
-
-
-def test_a_fault_of_the_program_is_not_hidden() -> None:
-    """What is not ours passes through, with its traceback."""
-    with pytest.raises(RuntimeError):
-        module._report(RuntimeError("a bug"))
 
 
 async def test_ends_of_segments_are_stamped_beside_delivery(

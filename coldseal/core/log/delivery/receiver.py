@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 MODES = frozenset({"record", "checkpoint"})
 """``record``: a signature for each entry; ``checkpoint``: one for each commit."""
 
-SETTINGS = frozenset({"genesis", "key", "config"})
-"""Kinds of entries that say what the log is."""
+SETTINGS = frozenset({"genesis", "key", "config", "profile", "calibration"})
+"""Kinds of entries that say what the log is, and how readings in it are judged."""
 
 _PREV = b',"prev":"'
 _MARKS = tuple(b',"kind":"%b",' % kind.encode() for kind in sorted(SETTINGS))

@@ -1,0 +1,107 @@
+"""What should not be so in a gateway, where an alarm helps: room, certificates, time, sensors that are due.
+
+Each look gives all of it; what is not in the next one is over. Reads what other parts know, and judges
+nothing anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from coldseal.core.coldchain.alarms import Condition
+from coldseal.core.coldchain.profile import Tier
+from coldseal.core.coldchain.register import FOREVER
+from coldseal.core.log.succession import first_origin
+from coldseal.gateway.clock import render_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from coldseal.core.coldchain.register import Register
+    from coldseal.gateway.config import GatewayConfig
+
+    Certificates = Mapping[str, object]
+    """Of each certificate: `days` left and `alarm`, as the status shows them."""
+
+TIERS: Final[Mapping[object, Tier]] = {
+    "warning": Tier.WARNING,
+    "critical": Tier.EXCURSION,
+    "expired": Tier.CRITICAL,
+}
+"""How heavy it is that a certificate ends."""
+
+CLOCK_PATIENCE_MS: Final = 900_000
+"""A clock that is doubtful for so long is an alarm: behind a start it is for some minutes."""
+
+
+class Conditions:
+    """Looks.
+
+    Args:
+        config: the gateway's configuration.
+        room: whether the store is full, and in how many days it will be; None: not known.
+        certificates: how they stand, at a moment.
+        doubts: the flags that readings get because of the clock.
+        register: what is in force.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        room: Callable[[], tuple[bool, float | None]],
+        certificates: Callable[[int], Certificates],
+        doubts: Callable[[], tuple[str, ...]],
+        register: Callable[[], Register],
+    ) -> None:
+        """Take the parts."""
+        self._name = first_origin(config.gateway.origin).rpartition("/")[2]
+        self._budget, self._maintenance_ms = config.budget, round(config.alarms.maintenance_s * 1000)
+        self._doubted_ms = FOREVER
+        self._room, self._certificates = room, certificates
+        self._doubts, self._register = doubts, register
+
+    def look(self, now_ms: int) -> list[Condition]:
+        """Give all that should not be so now."""
+        return [*self._of_gateway(now_ms), *self._of_sensors(now_ms)]
+
+    def _of_gateway(self, now_ms: int) -> Iterator[Condition]:
+        """Look at the gateway itself."""
+        is_full, days = self._room()
+        if is_full:
+            yield self._own("storage", Tier.CRITICAL, "the store is full: readings are not acknowledged")
+        elif days is not None and days <= self._budget.warn_days:
+            tier = Tier.EXCURSION if days <= self._budget.critical_days else Tier.WARNING
+            yield self._own("storage", tier, f"the store is full in {days:.1f} days at the present rate")
+        for name, row in self._certificates(now_ms).items():
+            said: Mapping[str, Any] = row if isinstance(row, dict) else {}
+            weight = TIERS.get(said.get("alarm"))
+            if weight is not None:
+                text = f"the {name} certificate has {said.get('days')} days left"
+                yield self._own("certificate", weight, text, name)
+        if self._doubts():
+            self._doubted_ms = min(self._doubted_ms, now_ms)
+            if now_ms - self._doubted_ms >= CLOCK_PATIENCE_MS:
+                yield self._own("clock", Tier.WARNING, "time may be off by too much: readings are flagged")
+        else:
+            self._doubted_ms = FOREVER
+
+    def _own(self, kind: str, tier: Tier, text: str, name: str = "") -> Condition:
+        """Write down what concerns the gateway."""
+        about = f"{kind}/{name}" if name else kind
+        return Condition(about, kind, tier, f"{self._name}: {text}", "", self._name, name or kind)
+
+    def _of_sensors(self, now_ms: int) -> Iterator[Condition]:
+        """Look for calibrations that are overdue, and for maintenance that somebody has forgotten."""
+        register = self._register()
+        for (device, sensor), watched in register.sensors.items():
+            plan, where = register.plan(device, sensor, now_ms), f"{device}/{sensor}"
+            names = (plan.asset, device, sensor)
+            overdue = [each for each in plan.calibrations if each.due_ms <= now_ms]
+            if overdue:
+                text = f"{where}: calibration {overdue[0].id} was due {render_time(overdue[0].due_ms)[:10]}"
+                yield Condition(f"calibration/{where}", "calibration", Tier.WARNING, text, *names)
+            began_ms = max((at for at, _ in watched.maintenance if at <= now_ms), default=now_ms)
+            if plan.maintenance and self._maintenance_ms and now_ms - began_ms >= self._maintenance_ms:
+                text = f"{where}: in maintenance since {render_time(began_ms)}: {plan.maintenance}"
+                yield Condition(f"maintenance/{where}", "maintenance", Tier.WARNING, text, *names)

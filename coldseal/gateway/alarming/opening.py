@@ -1,0 +1,93 @@
+"""Puts the parts of alarms together in a running gateway: where each of them learns what it asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from coldseal.core.coldchain.measured import moment_ms
+from coldseal.core.topics import ROOT, Channel
+from coldseal.gateway.alarming.conditions import Conditions
+from coldseal.gateway.alarming.desk import Desk
+from coldseal.gateway.store.reader import LogReader
+from coldseal.gateway.writer import LOG_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from coldseal.core.coldchain.alarm import Alarm
+    from coldseal.core.coldchain.register import Register
+    from coldseal.gateway.clock import Clock
+    from coldseal.gateway.config import GatewayConfig
+    from coldseal.gateway.pipeline import Pipeline
+    from coldseal.gateway.sources.mqtt import MqttListener
+    from coldseal.gateway.store.log import Log
+    from coldseal.gateway.tally import Tally
+    from coldseal.observe.metrics import GatewayMetrics
+
+
+class Around(NamedTuple):
+    """What alarms need of the program around them.
+
+    Attributes:
+        store_key: opens the log.
+        listener: shows alarms to displays.
+        tally: knows when each sensor was heard, and whether the store is full.
+        worries: the days until it is full, and how certificates stand, at a moment.
+    """
+
+    store_key: bytes
+    listener: MqttListener
+    tally: Tally
+    worries: Callable[[int], tuple[float | None, Mapping[str, object]]]
+
+
+def open_desk(
+    config: GatewayConfig,
+    arguments: Sequence[str],
+    around: Around,
+    *,
+    clock: Clock,
+    metrics: GatewayMetrics,
+    log: Log,
+    pipeline: Pipeline,
+    register: Callable[[], Register],
+) -> Desk:
+    """Put the parts together; nothing is read yet."""
+    tally, broker = around.tally, around.listener.broker
+
+    def is_heard(alarm: Alarm) -> bool:
+        topic = f"{ROOT}/{config.gateway.site}/{alarm.device}/{Channel.READING}/{alarm.sensor}"
+        return tally.last_heard.get(topic, 0) > alarm.since_ms
+
+    conditions = Conditions(
+        config,
+        room=lambda: (tally.is_full, around.worries(clock.now().t_ms)[0]),
+        certificates=lambda now_ms: around.worries(now_ms)[1],
+        doubts=lambda: clock.doubts,
+        register=register,
+    )
+    return Desk(
+        config,
+        arguments,
+        clock=clock,
+        metrics=metrics,
+        pipeline=pipeline,
+        reader=lambda: LogReader(config.gateway.data / LOG_FOLDER, around.store_key),
+        size=lambda: log.size,
+        delay=lambda data: delay_of(register(), data),
+        is_heard=is_heard,
+        conditions=conditions.look,
+        publisher=around.listener,
+        left=lambda: [record.delivery.topic for record in broker.retained],
+    )
+
+
+def delay_of(register: Register, data: Mapping[str, Any]) -> int:
+    """Give when people may be told of an excursion, UTC milliseconds: its begin, and the profile's delay."""
+    began_ms = moment_ms(str(data["from"]))
+    profile = register.plan(str(data["device"]), str(data["sensor"]), began_ms).profile
+    for rule in () if profile is None else profile.quantities:
+        if rule.quantity == data["quantity"]:
+            delays = {"low": rule.alarm_delay_low_s, "high": rule.alarm_delay_high_s}
+            return began_ms + 1000 * delays.get(str(data["direction"]), 0)  # none for a mean
+    return began_ms

@@ -1,0 +1,1 @@
+"""Alarms inside the gateway, told to real servers on loopback."""

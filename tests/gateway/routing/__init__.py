@@ -1,0 +1,1 @@
+"""Tests of routes: real sinks over TLS, a real log, a real broker."""
