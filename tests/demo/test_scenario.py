@@ -136,9 +136,13 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """Ctrl-C and SIGTERM stop gateway, service and their helpers."""
     folder = tmp_path / "kept"
-    demo = subprocess.Popen(
-        [*COLDSEAL, "demo", "--keep", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored here
+    try:
+        demo = subprocess.Popen(
+            [*COLDSEAL, "demo", "--keep", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         log = folder / "gateway.log"
         deadline = time.monotonic() + _WITHIN_S
