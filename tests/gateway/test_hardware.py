@@ -82,12 +82,14 @@ async def running(path: Path, *overrides: str) -> AsyncIterator[Gateway]:
     gateway = await Gateway.open(config, [str(path), *overrides])
     serving = asyncio.ensure_future(gateway.serve(stop))
     try:
-        await until(lambda: gateway.log.size > 0 or serving.done())
+        await until(lambda: bool(gateway.listener._doors) or serving.done())  # its start is on record
         yield gateway
     finally:
         stop.set()
-        await serving
-        await gateway.close()
+        try:
+            await serving
+        finally:
+            await gateway.close()
 
 
 def entries_of(path: Path, *overrides: str) -> list[Entry]:
