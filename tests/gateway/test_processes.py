@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,12 @@ def test_a_fault_of_the_program_is_not_hidden(tmp_path: Path, is_in_group: bool)
     fault = RuntimeError("a bug")
     with pytest.raises(RuntimeError, match="a bug"):
         run(tmp_path, ExceptionGroup("tasks", [fault]) if is_in_group else fault)
+
+
+def test_the_intake_loads_no_http_client_and_no_notifier() -> None:
+    """Ten megabytes that only the processes beside it need."""
+    asked = (
+        "import sys, coldseal.gateway.program; print(*sorted({'aiohttp', 'apprise'} & sys.modules.keys()))"
+    )
+    found = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
+    assert found.stdout.split() == []

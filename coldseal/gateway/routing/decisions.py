@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from coldseal.gateway.config import GatewayConfig
 
+DECIDED: Final = b"decided"
+"""Line on standard input that says that a person has decided something."""
 REQUEST: Final = "route"
 """Name of the request on the control channel."""
 

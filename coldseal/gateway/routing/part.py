@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coldseal.gateway.egress import EgressWatch
-from coldseal.gateway.routing.decisions import decide, parse_decision
+from coldseal.gateway.routing.decisions import DECIDED, decide, parse_decision
 from coldseal.gateway.routing.kept import FOLDER
-from coldseal.gateway.routing.process import DECIDED
 from coldseal.gateway.routing.report import KEPT_EGRESS, RouteWatch
 from coldseal.gateway.uplink.companion import Companion
 from coldseal.signing.secrets import read_symmetric_key

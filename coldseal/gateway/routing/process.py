@@ -19,6 +19,7 @@ from coldseal.errors import UnavailableError
 from coldseal.gateway.clock import Clock
 from coldseal.gateway.config import GatewayConfig
 from coldseal.gateway.processes import run_beside
+from coldseal.gateway.routing.decisions import DECIDED
 from coldseal.gateway.routing.form import Form
 from coldseal.gateway.routing.gathering import Gathering
 from coldseal.gateway.routing.kept import FOLDER, Kept
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 LOG_FOLDER: Final = "log"
 """The log's folder below the gateway's data folder."""
-DECIDED: Final = b"decided"
-"""Line on standard input that says that a person has decided something."""
 SHOW_S: Final = 0.5
 """Pause between two looks at what is to be written down for the gateway."""
 
