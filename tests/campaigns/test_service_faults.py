@@ -361,7 +361,8 @@ async def play_with(fault: str, folder: Path) -> tuple[bool, int]:
             await play(stage, "killed")
         except (AssertionError, TimeoutError):
             is_found = True
-        await stage.service.start()  # else its sensors would wait for ever
+        if stage.service.has_ended():  # its sensors would wait for ever
+            await stage.service.start()
         return is_found, stage.said("uplink.rolled-back")
 
 
