@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar, cast
 
 import msgspec
 from msgspec import inspect
+from typing_extensions import override
 
 from coldseal.errors import OperatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 Table = dict[str, Any]
@@ -28,6 +30,7 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 _SCHEMES: Final = ("file:", "env:", "pkcs11:", "tpm:")
 _IN_FILES: Final = ("file:", "tpm:key=", "tpm:seal=")
+_IN_CHIP: Final = "tpm:key="
 _PIN_FILE: Final = re.compile(r"((?:pin-source|auth)=file:)([^&]+)")
 _LARGEST_PORT: Final = 65_535
 
@@ -86,6 +89,23 @@ class Reference(str):
         return Reference(f"{reference}{option}{Reference(inner).below(base)}" if option else reference)
 
 
+class KeyPlace(Reference):
+    """Where a transport key is: in a file, or, as ``tpm:key=FILE``, in one that a TPM has wrapped."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Check the form; raise ValueError naming what was expected."""
+        if text.startswith(_SCHEMES) and not text.startswith(_IN_CHIP):
+            raise ValueError("expected a file, or tpm:key=FILE for a key that a TPM has wrapped")
+        return str.__new__(cls, text)
+
+    @override
+    def below(self, base: Path) -> KeyPlace:
+        """Return the same place with its relative files made absolute below ``base``."""
+        return KeyPlace(super().below(base) if self.startswith(_IN_CHIP) else str(base / self))
+
+
 def load(path: Path, kind: type[Settings], overrides: Sequence[str] = ()) -> Settings:
     """Read the TOML file ``path`` into ``kind``.
 
@@ -98,15 +118,16 @@ def load(path: Path, kind: type[Settings], overrides: Sequence[str] = ()) -> Set
         OperatorError: the file, a key or a value is wrong; it names all of them and the cure.
     """
     document = _read(path)
-    for override in overrides:
-        _apply(document, override)
+    for each in overrides:
+        _apply(document, each)
     base = path.resolve().parent
-    info = inspect.type_info(kind)
-    _prepare(document, cast("inspect.StructType", info), str(path), "")
+    info = cast("inspect.StructType", inspect.type_info(kind))
+    _prepare(document, info, str(path), "")
+    _require_finite(document, str(path), "")
     try:
         return msgspec.convert(document, kind, dec_hook=_Hook(base))
     except msgspec.ValidationError as error:
-        raise _explain(error, document, path) from error
+        raise _explain(error, document, path, info) from error
 
 
 def require_loopback(address: Address | None, where: str) -> None:
@@ -124,16 +145,35 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(sorted(known))}"
 
 
+def parse_toml(path: Path, content: bytes, number: Callable[[str], Any] = float) -> Table:
+    """Parse the bytes of a TOML file; a mark of byte order, as some editors put it in front, is skipped.
+
+    Args:
+        path: the file, for the error.
+        content: its bytes.
+        number: makes a number of the text of one with a decimal point or an exponent.
+
+    Raises:
+        OperatorError: they are no TOML.
+    """
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"), parse_float=number)
+    except ValueError as error:  # of the encoding, the syntax, or an integer of thousands of digits
+        raise OperatorError(f"{path}: not TOML: {error}", "Correct the line that it names") from error
+    except RecursionError as error:
+        what = f"{path}: its arrays or tables stand in each other too often"
+        raise OperatorError(what, "Write it as the examples are written") from error
+
+
 def _read(path: Path) -> Table:
     """Read and parse the file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise OperatorError(
             f"{path}: {error.strerror}", "Name a configuration file that exists and is readable"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OperatorError(f"{path}: not TOML: {error}", "Correct the line that it names") from error
+    return parse_toml(path, content)
 
 
 def _apply(document: Table, override: str) -> None:
@@ -167,6 +207,18 @@ def _prepare(table: Table, struct: inspect.StructType, file: str, place: str) ->
             if isinstance(inner, inspect.StructType):
                 for each in _tables(table.get(field.encode_name)):
                     _prepare(each, inner, file, f"{place}{field.encode_name}.")
+
+
+def _require_finite(value: object, file: str, place: str) -> None:
+    """Refuse what TOML takes for a number and is none: such a bound would bound nothing."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _require_finite(inner, file, f"{place}.{key}" if place else key)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _require_finite(inner, file, f"{place}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise OperatorError(f"{file}: {place} is {value}: expected a finite number", "Correct that value")
 
 
 def _complete(table: Table, field: inspect.Field) -> None:
@@ -209,14 +261,17 @@ class _Hook:
         """Build ``kind`` from the string ``value``."""
         if not isinstance(value, str):
             raise ValueError(f"expected a string, got {type(value).__name__}")  # noqa: TRY004 # msgspec adds the place to it
-        if kind is Reference:
-            return Reference(value).below(self._base)
+        if kind is Reference or kind is KeyPlace:
+            made = Reference(value) if kind is Reference else KeyPlace(value)
+            return made.below(self._base)
         if kind is Path:
             return self._base / value
         return kind(value)
 
 
-def _explain(error: msgspec.ValidationError, document: Table, path: Path) -> OperatorError:
+def _explain(
+    error: msgspec.ValidationError, document: Table, path: Path, info: inspect.StructType
+) -> OperatorError:
     """Make msgspec's message into one that names file, key, value and what was expected."""
     text, _, place = str(error).partition(" - at `$")
     key = place.rstrip("`").lstrip(".")
@@ -224,7 +279,9 @@ def _explain(error: msgspec.ValidationError, document: Table, path: Path) -> Ope
         key = f"{key}.{missing[1]}".lstrip(".")
         return OperatorError(f"{path}: {key} is missing", f"Add {missing[1]} to the file")
     expected = text[0].lower() + text[1:]
-    value = _value_at(document, key)
+    value, choices = _value_at(document, key), _choices_at(info, key)
+    if choices and "enum" in text:
+        expected = f"expected {choices}"
     shown = "" if "reference" in expected else f" is {value!r}"  # a secret by mistake is not repeated
     return OperatorError(f"{path}: {key}{shown}: {expected}", "Correct that value")
 
@@ -235,3 +292,29 @@ def _value_at(document: Table, key: str) -> object:
     for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", key):
         found = found[int(index)] if index else found[name]
     return found
+
+
+def _choices_at(info: inspect.Type, key: str) -> str:
+    """Say what may stand at such a path, where that is one of a few values; else nothing."""
+    kinds = [info]
+    for name, _ in re.findall(r"([^.\[\]]+)|\[(\d+)\]", key):
+        kinds = [inner for kind in kinds for inner in _inside(kind, name)]
+    choices = [choice for kind in kinds for each in _plain(kind) for choice in _values(each)]
+    return f"one of {', '.join(map(repr, choices))}" if choices else ""
+
+
+def _inside(kind: inspect.Type, name: str) -> Iterator[inspect.Type]:
+    """Give the types of what stands below a name in a table, or, without a name, in an array."""
+    for each in _plain(kind):
+        if isinstance(each, inspect.StructType):
+            yield from (field.type for field in each.fields if field.encode_name == name)
+        elif isinstance(each, inspect.VarTupleType) and not name:
+            yield each.item_type
+
+
+def _values(kind: inspect.Type) -> Iterator[object]:
+    """Give the values of a type that has only a few."""
+    if isinstance(kind, inspect.LiteralType):
+        yield from kind.values
+    elif isinstance(kind, inspect.EnumType):
+        yield from (each.value for each in kind.cls)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -22,10 +23,20 @@ class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     count: Count = 3
 
 
+class Colour(StrEnum):
+    """One of a few."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A row of an array of tables."""
 
     name: str
+    way: Literal["up", "down"] | None = None
+    colours: tuple[Colour, ...] = ()
+    weight: float = 1.0
 
 
 class Whole(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -218,3 +229,31 @@ def test_nearest_names_all_when_none_is_near() -> None:
     """Better than a wild guess."""
     assert nearest("limt_mb", ["limit_mb", "key"]) == "Did you mean 'limit_mb'?"
     assert nearest("zzz", ["limit_mb", "key"]) == "Known here: key, limit_mb"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('way = "left"', "rows[0].way is 'left': expected one of 'down', 'up'"),
+        ('colours = ["red", "green"]', "rows[0].colours[1] is 'green': expected one of 'red', 'blue'"),
+        ("weight = inf", "rows[0].weight is inf: expected a finite number"),
+        ("weight = -nan", "rows[0].weight is nan: expected a finite number"),
+        ("way = 5", "rows[0].way is 5: expected `str | null`, got `int`"),
+    ],
+)
+def test_what_would_have_been_taken_is_said(tmp_path: Path, line: str, said: str) -> None:
+    """Of one of a few values, all of them; of numbers, that they end."""
+    path = write(tmp_path, f'[must]\n[[rows]]\nname = "x"\n{line}\n')
+    assert refuse(path).what == f"{path}: {said}"
+
+
+def test_a_mark_that_an_editor_puts_in_front_is_no_fault(tmp_path: Path) -> None:
+    """Nobody sees it."""
+    assert load(write(tmp_path, "\ufeff[must]\ncount = 4\n"), Whole).must.count == 4
+
+
+def test_nesting_without_end_and_endless_numbers_are_refused_as_other_faults_are(tmp_path: Path) -> None:
+    """Neither ends the program by an error of its own."""
+    deep = write(tmp_path, f"x = {'[' * 20_000}\n")
+    assert refuse(deep).what == f"{deep}: its arrays or tables stand in each other too often"
+    assert "not TOML" in refuse(write(tmp_path, f"[must]\ncount = {'9' * 5_000}\n")).what

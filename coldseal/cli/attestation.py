@@ -234,7 +234,7 @@ def attest(config: Path, /, *, set_: list[str] | None = None, as_json: bool = Fa
     hint = "Set attestation.key, such as tpm:0x81010a01, and the uplink"
     if uplink.certificate is None or uplink.key is None or uplink.ca is None:
         raise OperatorError(f"{config}: this gateway has no uplink", hint)
-    context = client_context(uplink.certificate, uplink.key, uplink.ca)
+    context = client_context(uplink.certificate, uplink.transport, uplink.ca)
     told = asyncio.run(
         attest_once(
             settings, lambda: context, now_ms=lambda: time.time_ns() // 10**6, guard=guard_of(settings)

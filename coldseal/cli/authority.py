@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from coldseal.cli.commands import Group
 from coldseal.cli.output import print_facts, print_json, print_lines
+from coldseal.cli.transport import role_of, sign
 from coldseal.errors import OperatorError
 
 if TYPE_CHECKING:
     from coldseal.identity.authority import Authority
-    from coldseal.identity.peer import Role
 
 ISSUING_DAYS = 365
 ROOT_DAYS = 3_650
@@ -92,7 +92,7 @@ def issue(
     """
     from coldseal.identity.authority import open_authority
 
-    path = open_authority(folder).issue(_role(role), name, now=_now(), days=days, hosts=tuple(hosts or ()))
+    path = open_authority(folder).issue(role_of(role), name, now=_now(), days=days, hosts=tuple(hosts or ()))
     if as_json:
         print_json({"certificate": str(path), "key": str(path.with_suffix(".key"))})
     else:
@@ -126,7 +126,7 @@ def revoke(
     serials = [
         each.serial
         for each in authority.register.issued()
-        if (each.role, each.name) == (_role(role), name) and each.not_after > now.timestamp()
+        if (each.role, each.name) == (role_of(role), name) and each.not_after > now.timestamp()
     ]
     if not serials:
         raise OperatorError(f"{folder} has no certificate in force of {role} {name}", "See: ca show DIR")
@@ -294,16 +294,6 @@ def _facts(authority: "Authority") -> dict[str, object]:
     }
 
 
-def _role(text: str) -> "Role":
-    """Read a role."""
-    from coldseal.identity.peer import ROLES
-
-    for role in ROLES:
-        if role == text:
-            return role
-    raise OperatorError(f"{text!r} is no role", f"Choose one of: {', '.join(ROLES)}")
-
-
 def _key_passphrase(passphrase: str, key: str) -> str:
     """Insist on a passphrase for a key that is made as a file."""
     if not passphrase and not key:
@@ -339,5 +329,5 @@ def _now() -> datetime:
 CA = Group(
     "ca",
     "a small CA: root, issuing CA, revocation, roll-over",
-    (init, issue, revoke, deny, crl, roll_over, retire, show),
+    (init, issue, sign, revoke, deny, crl, roll_over, retire, show),
 )

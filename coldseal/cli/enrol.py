@@ -50,6 +50,8 @@ def enrol(
     factory: Path | None = None,
     factory_key: Path | None = None,
     hosts: list[str] | None = None,
+    tpm: bool = False,
+    tcti: str = "",
     wait: float = 3600.0,
     as_json: bool = False,
 ) -> int:
@@ -67,18 +69,19 @@ def enrol(
         factory: certificate of the maker, instead of a token, PEM.
         factory_key: the key of that certificate, PEM, mode 0600.
         hosts: a name or address that a gateway is reached by; may be given several times.
+        tpm: make the key in the TPM; ROLE/NAME.key is then what the chip has wrapped, for tpm:key=FILE.
+        tcti: the way to the TPM, such as device:/dev/tpmrm0.
         wait: longest wait for approval, in seconds.
         as_json: answer with one JSON object.
     """
     from coldseal.gateway.uplink.est import Holder
-    from coldseal.identity.pair import Pair
     from coldseal.identity.peer import ROLES, require_name
 
     if role not in ROLES:
         raise OperatorError(f"--role is {role!r}", f"Give one of: {', '.join(ROLES)}")
     require_name("--name", name)
     holder = Holder(role, name, tuple(hosts or ()))
-    pair = Pair(folder / role / f"{name}.pem", folder / role / f"{name}.key")
+    pair = _pair(folder / role / f"{name}.pem", tcti, in_chip=tpm)
     if pair.certificate.exists():
         hint = "Renew it with: coldseal identity renew-now; or move it away"
         raise OperatorError(f"{pair.certificate} exists already", hint)
@@ -114,6 +117,7 @@ def renew_now(
     *,
     url: str = "",
     ca: Path | None = None,
+    tcti: str = "",
     set_: list[str] | None = None,
     as_json: bool = False,
 ) -> int:
@@ -125,12 +129,13 @@ def renew_now(
         target: gateway.toml, or a folder that `enrol` made.
         url: for a folder: the enrolment server, as https://host:port.
         ca: for a folder: CA certificates that the server must descend from; else its root.pem.
+        tcti: for a folder: the way to the TPM, if keys are in it.
         set_: for a gateway: one setting to override, as table.key=value; may be given several times.
         as_json: answer with one JSON object.
     """
     if target.is_dir():
         desk = _desk(url, ca or target / TRUST, "", None, None)
-        rows = asyncio.run(_renew_here(_renewer_of(target, desk)))
+        rows = asyncio.run(_renew_here(_renewer_of(target, desk, tcti)))
     else:
         from coldseal.gateway.config import load_gateway
 
@@ -153,6 +158,7 @@ def keep(
     token: str = "",
     factory: Path | None = None,
     factory_key: Path | None = None,
+    tcti: str = "",
     log_level: str = "info",
 ) -> int:
     """Keep the certificates of a folder alive until SIGTERM or SIGINT, as on a device that runs Linux.
@@ -164,13 +170,14 @@ def keep(
         token: for the case that a certificate has ended: a token, as file:PATH or env:NAME.
         factory: for the same case: certificate of the maker, PEM.
         factory_key: the key of that certificate, PEM, mode 0600.
+        tcti: the way to the TPM, if keys are in it.
         log_level: debug, info, warning, error or critical.
     """
     from coldseal.cli.setup import start_logs
 
     start_logs(log_level)
     desk = _desk(url, ca or folder / TRUST, token, factory, factory_key)
-    asyncio.run(_until_signal(_renewer_of(folder, desk)))
+    asyncio.run(_until_signal(_renewer_of(folder, desk, tcti)))
     return 0
 
 
@@ -227,17 +234,35 @@ def _desk(url: str, ca: Path, token: str, factory: Path | None, factory_key: Pat
     return Desk(url, ca, factory=vouching, token=token or None)
 
 
-def _renewer_of(folder: Path, desk: Desk) -> Renewer:
+def _pair(certificate: Path, tcti: str, *, in_chip: bool) -> Pair:
+    """Give a certificate with its key beside it, which may be one that the TPM has wrapped."""
+    from coldseal.identity.pair import Pair
+    from coldseal.signing.uris import KERNEL, TpmUri
+
+    key = certificate.with_suffix(".key")
+    return Pair(certificate, TpmUri(tcti or KERNEL, None, key) if in_chip else key)
+
+
+def _is_wrapped(key: Path) -> bool:
+    """Whether a key file is one that a TPM has wrapped."""
+    from coldseal.signing.uris import WRAPPED
+
+    return key.is_file() and WRAPPED in key.read_bytes()
+
+
+def _renewer_of(folder: Path, desk: Desk, tcti: str) -> Renewer:
     """Put together what renews the certificates of a folder."""
     from coldseal.core.renewal import Terms
     from coldseal.gateway.uplink.keeping import Bundles, Keeper, Renewer
     from coldseal.gateway.uplink.renewals import KEPT
-    from coldseal.identity.pair import Pair
     from coldseal.identity.peer import ROLES
 
     bundles = Bundles((folder / TRUST,), folder / ANNOUNCED)
     paths = sorted(path for role in ROLES for path in (folder / role).glob("*.pem"))
-    pairs = {f"{path.parent.name}/{path.stem}": Pair(path, path.with_suffix(".key")) for path in paths}
+    pairs = {
+        f"{path.parent.name}/{path.stem}": _pair(path, tcti, in_chip=_is_wrapped(path.with_suffix(".key")))
+        for path in paths
+    }
     if not pairs:
         raise OperatorError(f"{folder} holds no certificate", "Make one with: coldseal identity enrol")
     chance = SystemRandom().random

@@ -13,36 +13,52 @@ from typing import TYPE_CHECKING
 
 from coldseal.cli.commands import Group
 from coldseal.cli.output import print_facts, print_json, print_lines
+from coldseal.cli.transport import place_of, request
 from coldseal.errors import OperatorError
 
 if TYPE_CHECKING:
     from coldseal.gateway.config import GatewayConfig
 
 _HERE = Path()
+_PCRS = 24  # of a TPM for a PC
+_SHA256_DIGITS = 64
 
 
 def make(
-    uri: str, /, *, kind: str = "P-256", tcti: str = "", module: Path | None = None, as_json: bool = False
+    uri: str,
+    /,
+    *,
+    transport: bool = False,
+    kind: str = "P-256",
+    tcti: str = "",
+    module: Path | None = None,
+    as_json: bool = False,
 ) -> int:
     """Make a signing key in a TPM or a token; it never leaves it.
 
-    In a TPM it is restricted, bound to the chip and for signing alone.
+    In a TPM it is restricted, bound to the chip and for signing alone. TLS needs one that is not restricted:
+    say --transport for the key of a certificate, and use that one for nothing else.
 
     Args:
         uri: tpm:0x81008001 (a free persistent handle), tpm:key=FILE (wrapped by the chip), or
             pkcs11:token=T;object=O?pin-source=file:PIN.
+        transport: a transport key, for uplink.key; as tpm:key=FILE only.
         kind: P-256, or Ed25519 where a token can.
         tcti: the way to the TPM, such as device:/dev/tpmrm0.
         module: library of the token.
         as_json: answer with one JSON object.
     """
-    from coldseal.signing.holders import is_held, make_held
+    from coldseal.signing.holders import is_held, make_held, make_transport
 
+    if transport:
+        key = make_transport(place_of(uri, tcti))
+        _print({"key": uri, "public": base64.b64encode(key.spki).decode()}, as_json=as_json)
+        return 0
     whole = _complete(uri, tcti, module)
     if not is_held(whole):
         raise OperatorError(f"{uri} is neither in a TPM nor in a token", "Write tpm:… or pkcs11:…")
     made = make_held(whole, _HERE, kind=kind)
-    _print({"key": uri, "public": base64.b64encode(made.spki).decode()}, as_json)
+    _print({"key": uri, "public": base64.b64encode(made.spki).decode()}, as_json=as_json)
     return 0
 
 
@@ -60,7 +76,7 @@ def show(uri: str, /, *, tcti: str = "", module: Path | None = None, as_json: bo
     signer = open_ecdsa(_complete(uri, tcti, module), base=_HERE)
     place = "hardware" if signer.is_held else "software"
     public = base64.b64encode(signer.spki).decode()
-    _print({"key": uri, "kid": signer.kid, "public": public, "held": place}, as_json)
+    _print({"key": uri, "kid": signer.kid, "public": public, "held": place}, as_json=as_json)
     return 0
 
 
@@ -84,7 +100,7 @@ def seal(
     way, content = _way(tcti), read_private_file(secret).strip()
     now = sealing.read_pcrs(way, _numbers(pcrs))
     write_private_file(sealed, sealing.encode_sealed(sealing.seal(way, content, [now])))
-    _print({"sealed": str(sealed), "pcrs": ",".join(str(pcr) for pcr in now)}, as_json)
+    _print({"sealed": str(sealed), "pcrs": ",".join(str(pcr) for pcr in now)}, as_json=as_json)
     if not as_json:
         print_lines("", f"Keep {secret} as the escrowed copy, away from this machine, and remove it here.")
     return 0
@@ -113,7 +129,7 @@ def reseal(sealed: Path, /, *, expect: list[str] | None = None, tcti: str = "", 
     if expect:
         branches.append({**now, **dict(_expected(each, now) for each in expect)})
     replace_private_file(sealed, sealing.encode_sealed(sealing.seal(way, content, branches)))
-    _print({"sealed": str(sealed), "states": str(len(branches))}, as_json)
+    _print({"sealed": str(sealed), "states": str(len(branches))}, as_json=as_json)
     return 0
 
 
@@ -138,7 +154,7 @@ def count(config: Path, /, *, accept: bool = False, why: str = "", as_json: bool
     if accept:
         asyncio.run(_take_over(settings, why, shown))
         shown = _counts(settings)
-    _print(shown, as_json)
+    _print(shown, as_json=as_json)
     return 0
 
 
@@ -190,7 +206,7 @@ def _way(tcti: str) -> str:
 def _numbers(pcrs: str) -> list[int]:
     """Read numbers of PCRs."""
     parts = [each.strip() for each in pcrs.split(",")]
-    if not all(each.isdecimal() and int(each) < 24 for each in parts):  # noqa: PLR2004 # a TPM for a PC has 24
+    if not all(each.isdecimal() and int(each) < _PCRS for each in parts):
         raise OperatorError(f"--pcrs is {pcrs!r}", "Write numbers from 0 to 23, such as 0,2,4,7")
     return [int(each) for each in parts]
 
@@ -202,13 +218,13 @@ def _expected(text: str, known: dict[int, str]) -> tuple[int, str]:
         found = int(pcr), bytes.fromhex(value).hex()
     except ValueError:
         found = -1, ""
-    if found[0] not in known or len(found[1]) != 64:  # noqa: PLR2004 # SHA-256 in hex
+    if found[0] not in known or len(found[1]) != _SHA256_DIGITS:
         hint = f"Write PCR=VALUE with one of {', '.join(str(each) for each in known)} and 64 hex digits"
         raise OperatorError(f"--expect is {text!r}", hint)
     return found
 
 
-def _print(facts: dict[str, str], as_json: bool) -> None:  # noqa: FBT001 # as the option is
+def _print(facts: dict[str, str], *, as_json: bool) -> None:
     """Print what was done."""
     if as_json:
         print_json(facts)
@@ -217,5 +233,7 @@ def _print(facts: dict[str, str], as_json: bool) -> None:  # noqa: FBT001 # as t
 
 
 KEY = Group(
-    "key", "keys in a TPM or token, secrets that a TPM seals, its counter", (make, show, seal, reseal, count)
+    "key",
+    "keys in a TPM or token, secrets that a TPM seals, its counter",
+    (make, request, show, seal, reseal, count),
 )

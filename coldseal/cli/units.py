@@ -16,6 +16,7 @@ from typing import NamedTuple
 from coldseal.errors import OperatorError
 from coldseal.gateway.config import GatewayConfig
 from coldseal.service.config import ServiceConfig
+from coldseal.signing.uris import TpmUri
 
 Resolve = Callable[[str], Sequence[str]]
 
@@ -117,7 +118,7 @@ def gateway_unit(config: GatewayConfig, unit: Unit, networks: Sequence[str]) -> 
     Raises:
         OperatorError: it renews or makes keys where this unit lets it write nothing.
     """
-    data = config.gateway.data
+    data, wrapped = config.gateway.data, config.uplink.transport
     named: list[tuple[str, object]] = [
         ("store.key", config.store.key),
         ("keys.record", config.keys.record),
@@ -125,7 +126,7 @@ def gateway_unit(config: GatewayConfig, unit: Unit, networks: Sequence[str]) -> 
         ("keys.interop", config.keys.interop),
         ("mqtt.key", config.mqtt.key),
         ("mqtt.passwords", config.mqtt.passwords),
-        ("uplink.key", config.uplink.key),
+        ("uplink.key", wrapped if isinstance(wrapped, Path) else config.uplink.key),
         ("broker.key", config.broker.key),
         ("enrolment.factory_key", config.enrolment.factory_key),
         ("enrolment.token", config.enrolment.token),
@@ -134,6 +135,8 @@ def gateway_unit(config: GatewayConfig, unit: Unit, networks: Sequence[str]) -> 
         named.append(("attestation.event_log", config.attestation.event_log))
     secrets = secrets_of(data, named)
     renewed = {"mqtt.key", "uplink.key", "broker.key"}.intersection(each.name for each in secrets)
+    if isinstance(wrapped, TpmUri) and not _usual(str(wrapped.file)).is_relative_to(data):
+        renewed |= {"uplink.key"}
     if config.enrolment.url and renewed:
         what = f"enrolment.url is set, but {', '.join(sorted(renewed))} lies outside {data}"
         raise OperatorError(what, "Move these keys and their certificates there: they are renewed")

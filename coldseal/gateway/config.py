@@ -145,12 +145,13 @@ def ways_out(config: GatewayConfig) -> list[WayOut]:
 
 def _with_hardware(config: GatewayConfig) -> GatewayConfig:
     """Write out, in each reference to a key or secret, the way to its chip or token."""
-    keys, hardware, full = config.keys, config.hardware, config.hardware.full
+    keys, hardware, uplink, full = config.keys, config.hardware, config.uplink, config.hardware.full
     return structs.replace(
         config,
         keys=Keys(record=full(keys.record), checkpoint=full(keys.checkpoint), interop=full(keys.interop)),
         store=structs.replace(config.store, key=full(config.store.key)),
         hardware=structs.replace(hardware, former=tuple(full(each) for each in hardware.former)),
+        uplink=structs.replace(uplink, key=uplink.key and full(uplink.key)),
     )
 
 
@@ -214,6 +215,7 @@ def _check_uplink(uplink: Uplink, path: Path) -> None:
         if not getattr(uplink, name):
             what = f"{path}: uplink.{name} is missing, but uplink.url is set"
             raise OperatorError(what, f"Set uplink.{name}, or empty uplink.url to work without a service")
+    _ = uplink.transport  # a form that is none is said now
 
 
 def _check_witnesses(config: GatewayConfig, path: Path) -> None:

@@ -87,7 +87,7 @@ class ServiceCopy:
         self.origin = origin or config.gateway.origin
         self.witness = open_key("uplink.witness", uplink.witness)
         self._keys = tuple(keys)
-        context = client_context(uplink.certificate, uplink.key, uplink.ca)
+        context = client_context(uplink.certificate, uplink.transport, uplink.ca)
         self._channel = CopyChannel(
             uplink.url,
             self.origin,

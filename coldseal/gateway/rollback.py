@@ -69,7 +69,7 @@ async def by_service(config: GatewayConfig, reader: LogReader, now_ms: int, wait
     uplink, origin = config.uplink, config.gateway.origin
     if uplink.certificate is None or uplink.key is None or uplink.ca is None:
         return None
-    context = client_context(uplink.certificate, uplink.key, uplink.ca)
+    context = client_context(uplink.certificate, uplink.transport, uplink.ca)
     try:
         async with asyncio.timeout(wait_s):
             note = await asyncio.to_thread(

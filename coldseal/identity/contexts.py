@@ -10,12 +10,14 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from coldseal.errors import OperatorError
+from coldseal.identity.held_keys import use_held_key
+from coldseal.signing.holders import open_transport
 from coldseal.signing.private_files import read_private_file
+from coldseal.signing.uris import WRAPPED, TpmUri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
 
 _LEVEL: Final = "DEFAULT:@SECLEVEL=2"
 """Certificates weaker than 112 bits (RSA 2048, curves of 224 bits) are refused, whatever the system says."""
@@ -61,13 +63,14 @@ def server_context(
 
 
 def client_context(
-    certificate: Path | None, key: Path | None, ca: Path, *, crl: Path | None = None
+    certificate: Path | None, key: Path | TpmUri | None, ca: Path, *, crl: Path | None = None
 ) -> ssl.SSLContext:
     """Make the context of a client that shows a certificate, if it has one, and checks the server's name.
 
     Args:
         certificate: chain, PEM, leaf first; None for a client that proves otherwise who it is.
-        key: transport key, PEM, mode 0600, without passphrase.
+        key: transport key, PEM, mode 0600, without passphrase; or one that a TPM has wrapped, which is asked
+            at each handshake.
         ca: CA certificates that the server must descend from.
         crl: revocation list of the CA that signs the server; None checks none.
 
@@ -77,7 +80,10 @@ def client_context(
     context = _context(ssl.PROTOCOL_TLS_CLIENT)  # checks host name and certificate
     _trust(context, ca)
     if certificate is not None and key is not None:
-        reload(context, certificate, key)
+        if isinstance(key, TpmUri):
+            use_held_key(context, certificate, open_transport(key))
+        else:
+            reload(context, certificate, key)
     if crl is not None:
         _revoke(context, crl)
     return context
@@ -109,7 +115,9 @@ def reload(context: ssl.SSLContext, certificate: Path, key: Path, *, crl: Path |
     Raises:
         OperatorError: a file is wrong; the context then keeps what it had, except for a list.
     """
-    read_private_file(key)  # for its mode: nobody else may read a transport key
+    if WRAPPED in read_private_file(key):  # it also looks at its mode: nobody else may read a transport key
+        hint = "Name it as tpm:key=FILE, in uplink.key alone: other transport keys are files"
+        raise OperatorError(f"{key} is a key that a TPM has wrapped", hint)
     try:
         context.load_cert_chain(certificate, key, password=_refuse_passphrase)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,9 @@ from cryptography.hazmat.primitives.serialization import (
 from coldseal.core.renewal import Life
 from coldseal.errors import OperatorError
 from coldseal.identity.files import make_alike, replace_private_file
+from coldseal.signing.holders import make_transport, open_transport
 from coldseal.signing.private_files import read_private_file, sync_directory
+from coldseal.signing.uris import TpmUri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,14 +56,20 @@ class Pair:
 
     Args:
         certificate: chain, PEM, leaf first.
-        key: its transport key, PEM, mode 0600; P-256 where it is made here.
+        key: its transport key, PEM, mode 0600; P-256 where it is made here. Or one that a TPM has wrapped:
+            then those to come are made there too.
+
+    Attributes:
+        key: the key's file.
+        place: the key, for whoever shows the certificate.
     """
 
-    def __init__(self, certificate: Path, key: Path) -> None:
+    def __init__(self, certificate: Path, key: Path | TpmUri) -> None:
         """Name the files; nothing is opened."""
-        self.certificate, self.key = certificate, key
+        self.certificate, self.place = certificate, key
+        self.key = key if isinstance(key, Path) else key.file
         self._next_certificate = certificate.with_name(certificate.name + _SUFFIX)
-        self._next_key = key.with_name(key.name + _SUFFIX)
+        self._next_key = self.key.with_name(self.key.name + _SUFFIX)
 
     def key_in_force(self) -> ec.EllipticCurvePrivateKey:
         """Read the key in force.
@@ -68,7 +77,7 @@ class Pair:
         Raises:
             OperatorError: it cannot be read, or is of another kind.
         """
-        return _read_key(self.key)
+        return self._read(self.key)
 
     def next_key(self) -> ec.EllipticCurvePrivateKey:
         """Give the key that is to come: the one that waits already, else a new one, which waits from now on.
@@ -77,9 +86,12 @@ class Pair:
 
         Raises:
             OperatorError: it cannot be read or written.
+            UnavailableError: it is to be made in a TPM, which is away.
         """
         if self._next_key.exists():
-            return _read_key(self._next_key)
+            return self._read(self._next_key)
+        if isinstance(self.place, TpmUri):
+            return make_transport(replace(self.place, file=self._next_key))
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         replace_private_file(self._next_key, pem)
@@ -149,7 +161,13 @@ class Pair:
 
     def _is_of(self, path: Path, leaf: x509.Certificate) -> bool:
         """Whether the key in a file is the certificate's."""
-        return path.exists() and _read_key(path).public_key() == leaf.public_key()
+        return path.exists() and self._read(path).public_key() == leaf.public_key()
+
+    def _read(self, path: Path) -> ec.EllipticCurvePrivateKey:
+        """Read the key of a file, of the kind that this pair has."""
+        if isinstance(self.place, TpmUri):
+            return open_transport(replace(self.place, file=path))
+        return _read_key(path)
 
     @contextmanager
     def _alone(self, *, must: bool = True) -> Iterator[None]:

@@ -6,6 +6,7 @@ The drivers are extras: each is loaded only once a URI names it, and a missing o
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coldseal.errors import OperatorError
@@ -13,10 +14,9 @@ from coldseal.signing.secrets import read_secret
 from coldseal.signing.uris import P256, missing, parse_pkcs11, parse_tpm
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from coldseal.signing.keys import Holder
     from coldseal.signing.tpm.counter import TpmCounter
+    from coldseal.signing.tpm.transport import TransportKey
     from coldseal.signing.uris import TpmUri
 
 MAX_AUTH: Final = 32
@@ -81,6 +81,33 @@ def make_held(uri: str, base: Path, *, kind: str = P256) -> Holder:
     except ImportError as error:
         raise missing("pkcs11", error) from error
     return make_token_key(named, base, kind=kind)
+
+
+def open_transport(place: TpmUri) -> TransportKey:
+    """Open a transport key that a TPM has wrapped; nothing is asked of the chip.
+
+    Raises:
+        OperatorError: its file cannot be read, is of no such key, or the driver is not installed.
+    """
+    try:
+        from coldseal.signing.tpm.transport import open_transport_key  # noqa: PLC0415 # an extra, as above
+    except ImportError as error:
+        raise missing("tpm", error) from error
+    return open_transport_key(_opened(place, Path()))
+
+
+def make_transport(place: TpmUri) -> TransportKey:
+    """Make a transport key in a TPM, wrapped in a new file.
+
+    Raises:
+        OperatorError: as `open_transport`, or there is such a file already.
+        UnavailableError: the chip is away.
+    """
+    try:
+        from coldseal.signing.tpm.transport import make_transport_key  # noqa: PLC0415 # an extra, as above
+    except ImportError as error:
+        raise missing("tpm", error) from error
+    return make_transport_key(_opened(place, Path()))
 
 
 def _opened(place: TpmUri, base: Path) -> TpmUri:

@@ -20,6 +20,9 @@ ED25519: Final = "Ed25519"
 KERNEL: Final = "device:/dev/tpmrm0"
 """The way to the chip behind the kernel's own resource manager."""
 
+WRAPPED: Final = b"-----BEGIN TSS2 PRIVATE KEY-----"
+"""How the file of a wrapped key begins."""
+
 PERSISTENT: Final = range(0x81000000, 0x82000000)
 """Handles of persistent objects (TPM 2.0 part 2, 7.4)."""
 
@@ -120,6 +123,24 @@ def parse_tpm(uri: str, base: Path, *, what: str = "key") -> TpmUri:
     return TpmUri(tcti, handle, Path(), auth)
 
 
+def parse_transport(text: str) -> Path | TpmUri:
+    """Take the place of a transport key apart: a file that holds it, or one that a TPM has wrapped.
+
+    Args:
+        text: a path, or ``tpm:key=FILE`` with its options.
+
+    Raises:
+        OperatorError: it has an unknown option, or names a persistent handle.
+    """
+    if not text.startswith("tpm:"):
+        return Path(text)
+    found = parse_tpm(text, Path())
+    if found.handle is not None:
+        what = f"a transport key is at the persistent handle {found.place}"
+        raise OperatorError(what, "Write tpm:key=FILE: each renewal makes a new key, which needs no handle")
+    return found
+
+
 def parse_pkcs11(uri: str, base: Path) -> Pkcs11Uri:
     """Take a `pkcs11:` URI apart (RFC 7512).
 
@@ -151,8 +172,9 @@ def parse_pkcs11(uri: str, base: Path) -> Pkcs11Uri:
 def missing(extra: str, error: ImportError) -> OperatorError:
     """Say what to install for a kind of key."""
     what = f"the driver for {extra}: keys cannot be loaded ({error})"
+    debian = " (Debian: libtss2-dev)" if extra == "tpm" else ""
     return OperatorError(
-        what, f"Install it: pip install 'coldseal[{extra}]', and the libraries of the system."
+        what, f"Install it: pip install 'coldseal[{extra}]', and the libraries of the system{debian}."
     )
 
 

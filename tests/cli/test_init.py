@@ -39,7 +39,7 @@ def test_a_gateway_s_configuration_loads_and_names_files_that_work(site: Site) -
     assert uplink.key is not None
     assert uplink.ca is not None
     server_context(mqtt.certificate, mqtt.key, mqtt.client_ca)
-    client_context(uplink.certificate, uplink.key, uplink.ca)
+    client_context(uplink.certificate, uplink.transport, uplink.ca)
     assert uplink.url == "https://localhost:8443"
     assert parse_vkey(uplink.witness).name == "localhost"
     assert len(read_symmetric_key(config.store.key, Path())) == 32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from coldseal.demo.programs import free_ports
 from coldseal.drill.rotation import _are_renewed, _delivery, _listener, _renewal, _write_again
@@ -10,9 +10,6 @@ from coldseal.identity.authority import create_authority
 from coldseal.settings import Address
 from tests.drill.test_course import stage, status
 from tests.identity.conftest import this_moment
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OLD = {"certificates": {"uplink": {"days": 3.1, "alarm": "", "renewals": 1, "fault": "", "phase": "fresh"}}}
 FAILING = {"days": 3.1, "alarm": "", "renewals": 1, "fault": "status 403", "phase": "failing"}
@@ -61,8 +58,8 @@ def test_without_a_server_the_files_are_written_again_as_they_are(tmp_path: Path
     place = stage(tmp_path)
     uplink = place.config.uplink
     assert uplink.certificate is not None
-    assert uplink.key is not None
-    for path in (uplink.certificate, uplink.key, place.config.mqtt.certificate, place.config.mqtt.key):
+    assert isinstance(uplink.transport, Path)
+    for path in (uplink.certificate, uplink.transport, place.config.mqtt.certificate, place.config.mqtt.key):
         if path is not None:
             path.write_bytes(b"content")
     before = uplink.certificate.stat().st_ino

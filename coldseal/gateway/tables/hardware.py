@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from msgspec import Meta, Struct
 
 from coldseal.settings import Reference, Seconds
 from coldseal.signing.uris import KERNEL, complete
 
+Named = TypeVar("Named", bound=Reference)
 NvIndex = Annotated[str, Meta(pattern=r"^(0x01[89a-bA-B][0-9a-fA-F]{5})?$")]
 
 
@@ -31,6 +32,6 @@ class Hardware(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     counter: NvIndex = ""
     """NV index that counts ended segments, such as `0x01800010`; empty: no roll-back counter."""
 
-    def full(self, reference: Reference) -> Reference:
+    def full(self, reference: Named) -> Named:
         """Give a reference with the way to the chip, or the token's library, written out."""
-        return Reference(complete(reference, tcti=self.tcti, module=self.module))
+        return type(reference)(complete(reference, tcti=self.tcti, module=self.module))

@@ -8,7 +8,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from coldseal.gateway.tables.values import Urgent
-from coldseal.settings import Address, Count, Seconds
+from coldseal.settings import Address, Count, KeyPlace, Seconds
+from coldseal.signing.uris import TpmUri, parse_transport
 
 
 class FurtherWitness(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -33,8 +34,8 @@ class Uplink(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The service, as `https://host:port`; empty: entries stay here."""
     certificate: Path | None = None
     """Certificate chain of the gateway, PEM."""
-    key: Path | None = None
-    """Its transport key, PEM, mode 0600."""
+    key: KeyPlace | None = None
+    """Its transport key, PEM, mode 0600; or `tpm:key=FILE`: it is in the TPM, which wrapped it in FILE."""
     ca: Path | None = None
     """CA certificates that the service must descend from, PEM."""
     crl: Path | None = None
@@ -53,6 +54,11 @@ class Uplink(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Kinds of entries that are told to the service ahead of a backlog; `[]`: none."""
     witnesses: tuple[FurtherWitness, ...] = ()
     """Further witnesses, at most 8; each is a table `[[uplink.witnesses]]`."""
+
+    @property
+    def transport(self) -> Path | TpmUri | None:
+        """The transport key's place, for whoever opens it; raises `OperatorError` for one that is none."""
+        return None if self.key is None else parse_transport(self.key)
 
 
 class Witness(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -23,6 +23,7 @@ from coldseal.gateway.uplink.renewals import KEPT
 from coldseal.identity.pair import Pair
 from coldseal.observe import events
 from coldseal.observe.logs import Log
+from coldseal.signing.uris import TpmUri
 
 ANNOUNCED: Final = "announced.pem"
 """Below the gateway's data folder: the roots that the server showed last."""
@@ -32,14 +33,14 @@ _log = Log("uplink.enrolment")
 
 def pairs_of(config: GatewayConfig) -> dict[str, Pair]:
     """Name the pairs of a gateway; files that serve twice are one pair."""
-    named = {
-        "uplink": (config.uplink.certificate, config.uplink.key),
+    named: dict[str, tuple[Path | None, Path | TpmUri | None]] = {
+        "uplink": (config.uplink.certificate, config.uplink.transport),
         "listener": (config.mqtt.certificate, config.mqtt.key),
         "broker": (config.broker.certificate, config.broker.key),
     }
     if config.broker.pid_file is not None:
         named["mosquitto"] = (config.broker.mosquitto.certificate, config.broker.mosquitto.key)
-    found: dict[tuple[Path, Path], tuple[str, Pair]] = {}
+    found: dict[tuple[Path, Path | TpmUri], tuple[str, Pair]] = {}
     for name, (certificate, key) in named.items():
         if certificate is not None and key is not None:
             found.setdefault((certificate, key), (name, Pair(certificate, key)))

@@ -20,7 +20,7 @@ from cryptography import x509
 
 from coldseal.core import renewal
 from coldseal.core.renewal import Life, Phase, Renewal, Terms
-from coldseal.errors import ColdsealError, InputError, OperatorError
+from coldseal.errors import ColdsealError, InputError, OperatorError, UnavailableError
 from coldseal.gateway.egress import Guard
 from coldseal.gateway.uplink.est import EstWay, Holder, Issued, Lists, Nothing, PutOff
 from coldseal.gateway.uplink.renewals import Standing, read_standings, write_standings
@@ -98,7 +98,7 @@ class Desk:
         """
         with pair.steady():
             shown = read_leaf(pair.certificate)
-            context = client_context(pair.certificate, pair.key, self.ca)
+            context = client_context(pair.certificate, pair.place, self.ca)
         key = pair.next_key() if self.new_key else pair.key_in_force()
         async with EstWay(self.url, context, timeout_s=self.timeout_s, guard=self.guard) as way:
             return await way.renew(shown, key, now=now)
@@ -123,7 +123,7 @@ class Desk:
             return Nothing("ended", why)
         token = None
         if self.factory is not None:
-            context = client_context(self.factory.certificate, self.factory.key, self.ca)
+            context = client_context(self.factory.certificate, self.factory.place, self.ca)
         else:
             context = client_context(None, None, self.ca)
             token = read_secret(str(self.token), Path())
@@ -215,7 +215,7 @@ class Keeper:
                 by = "token" if self.desk.factory is None else "factory certificate"
                 _log.emit(events.CERTIFICATE_RECOVERING, certificate=self.name, by=by)
             return await self.desk.enrol(self.pair, holder_of(self.pair.certificate), now=now)
-        except (OperatorError, InputError) as error:
+        except (OperatorError, InputError, UnavailableError) as error:  # the last: the TPM that holds the key
             return Nothing("own-files", str(error))
 
     def _take(self, before: Renewal, answer: Issued | PutOff | Nothing, now_s: float) -> None:

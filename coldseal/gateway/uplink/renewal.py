@@ -18,6 +18,7 @@ from coldseal.identity.pair import Pair, read_life
 from coldseal.identity.watched import Watched
 from coldseal.observe import events
 from coldseal.observe.logs import Log
+from coldseal.signing.uris import TpmUri
 
 _DAY_S = 86_400
 _log = Log("uplink.renewal")
@@ -28,14 +29,20 @@ class Renewal:
 
     Args:
         certificate: chain, PEM, leaf first.
-        key: its transport key, PEM, mode 0600.
+        key: its transport key, PEM, mode 0600; or one that a TPM has wrapped.
         ca: CA certificates that the other side must descend from.
         now_ms: wall time, Unix milliseconds.
         crl: revocation list of the CA that signs the other side; None checks none.
     """
 
     def __init__(
-        self, certificate: Path, key: Path, ca: Path, *, now_ms: Callable[[], int], crl: Path | None = None
+        self,
+        certificate: Path,
+        key: Path | TpmUri,
+        ca: Path,
+        *,
+        now_ms: Callable[[], int],
+        crl: Path | None = None,
     ) -> None:
         """Finish what a crash left of a renewal, and load them.
 
@@ -43,8 +50,9 @@ class Renewal:
             OperatorError: a file cannot be used.
         """
         self._certificate, self._key, self._ca, self._crl = certificate, key, ca, crl
-        self._now_ms, files = now_ms, (certificate, key, ca, crl)
-        with Pair(certificate, key).steady():
+        pair = Pair(certificate, key)
+        self._now_ms, files = now_ms, (certificate, pair.key, ca, crl)
+        with pair.steady():
             self._files = Watched(str(certificate), files, self._make, now_s=time.monotonic)
 
     def context(self) -> ssl.SSLContext:

@@ -24,6 +24,19 @@ HARDWARE_KEY_REPLACED = Event(
     "Checkpoints are signed by a software key from the `key` entry `seq` on, which says why. Repair the chip,"
     " then change back by `coldseal identity roll-over CONFIG checkpoint`.",
 )
+TRANSPORT_KEY_AWAY = Event(
+    "hardware.transport-key-away",
+    "critical",
+    ("error",),
+    "The TPM that holds the transport key does not sign: no connection to the service can be begun. Readings"
+    " are acknowledged and wait; it is tried again. Look at the chip.",
+)
+TRANSPORT_KEY_BACK = Event(
+    "hardware.transport-key-back",
+    "info",
+    (),
+    "The TPM signs with the transport key again.",
+)
 HARDWARE_STAND_IN = Event(
     "hardware.stand-in",
     "warning",

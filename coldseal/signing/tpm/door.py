@@ -16,7 +16,7 @@ from coldseal.errors import OperatorError, UnavailableError
 
 os.environ.setdefault("TSS2_LOG", "all+NONE")  # its library writes to stderr what comes as an error anyway
 
-import tpm2_pytss.tsskey  # type: ignore[import-untyped] # no types; reads TSS2_LOG once it is loaded
+import tpm2_pytss.tsskey  # reads TSS2_LOG once it is loaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

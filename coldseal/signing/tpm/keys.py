@@ -131,7 +131,7 @@ def load(tpm: Tpm, uri: TpmUri) -> object:
     if uri.handle is not None:
         found = tpm.persistent(uri.handle)
     else:
-        wrapped = _read(uri.file)
+        wrapped = read_wrapped(uri.file)
         found = tpm.keep(tpm.esys.load(storage_key(tpm), wrapped.private, wrapped.public))
     if uri.secret:
         tpm.esys.tr_set_auth(found, uri.secret)
@@ -146,7 +146,7 @@ def der_signature(found: Any) -> bytes:  # noqa: ANN401 # the driver has no type
     )
 
 
-def _read(path: Path) -> Any:  # noqa: ANN401 # the driver has no types
+def read_wrapped(path: Path) -> Any:  # noqa: ANN401 # the driver has no types
     """Read a wrapped key's file, in the form of tpm2-openssl."""
     content = read_private_file(path)
     try:
