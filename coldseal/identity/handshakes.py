@@ -40,6 +40,7 @@ class Reason(StrEnum):
     ROLE = "role"
     IDENTITY = "identity"
     PROOF = "proof"
+    ALTERED = "altered"
     NEGOTIATION = "negotiation"
     MALFORMED = "malformed"
     PEER_ALERT = "peer-alert"
@@ -86,6 +87,7 @@ _LIBRARY: Final = {
     **dict.fromkeys(
         ("BAD_SIGNATURE", "DIGEST_CHECK_FAILED", "WRONG_SIGNATURE_TYPE", "WRONG_CURVE"), Reason.PROOF
     ),
+    **dict.fromkeys(("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "BAD_RECORD_MAC"), Reason.ALTERED),
     **dict.fromkeys(
         (
             "NO_SHARED_CIPHER",
@@ -110,7 +112,7 @@ def reason_of(error: Exception) -> Reason:
         return Reason.IDENTITY
     if isinstance(error, ssl.SSLCertVerificationError):
         return _CHAIN.get(getattr(error, "verify_code", 0), Reason.CERTIFICATE)
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return Reason.CLOSED
     if isinstance(error, ssl.SSLError):
         return _library(str(getattr(error, "reason", None) or ""))

@@ -152,21 +152,39 @@ class Gate:
             if self._half_open[address] <= 0:
                 del self._half_open[address]
 
+    def broken(self, address: str, error: Exception) -> None:
+        """A caller that had passed broke TLS: count it, and say it once a minute."""
+        reason = reason_of(error)
+        self._metrics.tls_broken.labels(reason).inc()
+        if self._is_new(address, f"broken {reason}"):
+            _log.emit(
+                events.TLS_BROKEN,
+                listener=self._listens,
+                address=address,
+                reason=str(reason),
+                detail=detail_of(error),
+            )
+
     def _refused(self, address: str, reason: Reason | str, detail: str) -> None:
-        """Count it, and say it once a minute."""
+        """Count who is turned away, and say it once a minute."""
         self._metrics.handshakes_refused.labels(str(reason)).inc()
-        key, now = (address, str(reason)), self._now_s()
+        if self._is_new(address, str(reason)):
+            _log.emit(
+                events.HANDSHAKE_REFUSED,
+                listener=self._listens,
+                address=address,
+                reason=str(reason),
+                detail=detail,
+            )
+
+    def _is_new(self, address: str, what: str) -> bool:
+        """Whether this was not said within the last minute; it is from now on."""
+        key, now = (address, what), self._now_s()
         last = self._said.get(key)
         if last is not None and now - last < _QUIET_S:
-            return
+            return False
         self._said[key] = now
         self._said.move_to_end(key)
         if len(self._said) > _REMEMBERED:
             self._said.popitem(last=False)
-        _log.emit(
-            events.HANDSHAKE_REFUSED,
-            listener=self._listens,
-            address=address,
-            reason=str(reason),
-            detail=detail,
-        )
+        return True

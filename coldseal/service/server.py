@@ -12,8 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 from uvicorn import Config, Server
@@ -41,6 +40,9 @@ HEAD_TIMEOUT_S: Final = 10.0
 """Time for a request's head to arrive once a connection is open."""
 IDLE_TIMEOUT_S: Final = 75
 """Time that a connection may stay open between requests."""
+MAX_PILED_BYTES: Final = 1_048_576
+"""Bytes by which what is unsent may grow while the application waits: TLS itself answers key updates."""
+_LOOK_S: Final = 0.1
 DRAIN_S: Final = 5
 """Time for running requests to end when the server stops."""
 
@@ -50,13 +52,12 @@ _log = Log("service.server")
 class PeerProtocol(HttpToolsProtocol):
     """HTTP/1.1 over TLS that names the caller and bounds a request's head."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 # the server's own signature
-        """Begin without a caller."""
-        super().__init__(*args, **kwargs)
-        self._certificate: bytes | None = None
-        self._head_bytes = 0
-        self._is_in_head = True
-        self._overdue: asyncio.TimerHandle | None = None
+    _certificate: bytes | None = None
+    _head_bytes = 0
+    _is_in_head = True
+    _overdue: asyncio.TimerHandle | None = None
+    _looking: asyncio.TimerHandle | None = None
+    broken: Callable[[str, Exception], None] | None = None
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in the base
@@ -68,9 +69,24 @@ class PeerProtocol(HttpToolsProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Forget the deadline; tell of a caller that broke TLS."""
         self._end_deadline()
+        self._look_no_more()
+        if isinstance(exc, ssl.SSLError):
+            self._tell(exc)
         super().connection_lost(exc)
+
+    @override
+    def pause_writing(self) -> None:
+        """The caller reads slower than we write: the application waits, but TLS may go on answering."""
+        super().pause_writing()
+        self._look(None)
+
+    @override
+    def resume_writing(self) -> None:
+        """The caller has caught up."""
+        self._look_no_more()
+        super().resume_writing()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -97,6 +113,26 @@ class PeerProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._end_deadline()
         super().on_headers_complete()
+
+    def _look(self, first: int | None) -> None:
+        """Cut off a caller for whom more and more is piled up, by TLS alone, and who reads nothing."""
+        unsent = self.transport.get_write_buffer_size()
+        if first is not None and unsent - first > MAX_PILED_BYTES:
+            self._tell(TimeoutError("it reads nothing of what it asks for"))
+            self.transport.abort()
+            return
+        self._looking = self.loop.call_later(_LOOK_S, self._look, unsent if first is None else first)
+
+    def _look_no_more(self) -> None:
+        """It reads again, or is gone."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+
+    def _tell(self, error: Exception) -> None:
+        """Tell that this caller broke TLS."""
+        if self.broken is not None:
+            self.broken(self.client[0] if self.client else "", error)
 
     def _end_deadline(self) -> None:
         """Stop the clock that runs for a head."""
@@ -149,13 +185,23 @@ class ApiServer(Server):
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen by a gate of our own: the library's tells nobody of a handshake that fails."""
-        protocol = partial(PeerProtocol, self.config, self.server_state, self.lifespan.state)
         self.servers = []
         for each in sockets or ():
-            gate = Gate(each, self._context, protocol, listens=self._listens, metrics=self._metrics)
+            gate = Gate(each, self._context, self._protocol, listens=self._listens, metrics=self._metrics)
             gate.open()
             self.servers.append(gate)  # type: ignore[arg-type] # closes and waits as the library's own
         self.started = True
+
+    def _protocol(self) -> PeerProtocol:
+        """Make what serves a caller who has passed."""
+        protocol = PeerProtocol(self.config, self.server_state, self.lifespan.state)
+        protocol.broken = self._told_of_broken
+        return protocol
+
+    def _told_of_broken(self, address: str, error: Exception) -> None:
+        """A caller broke TLS: the gate says so."""
+        for gate in self.servers[:1]:
+            gate.broken(address, error)  # type: ignore[attr-defined] # a gate
 
     def bind(self, address: Address) -> str:
         """Take the address; connections wait until `serve`. Returns host:port as really bound.

@@ -37,6 +37,7 @@ from coldseal.service.server import ApiServer, Certificate
 from coldseal.settings import Address
 from tests.gateway.sources.rig import OPEN, SITE, Intake
 from tests.perimeter.papers import DEADLINE_S, Papers
+from tests.waiting import until
 
 GET = b"GET /v1/log HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 CONNECT = encode(Connect("one"), Version.V5)
@@ -95,10 +96,10 @@ class Grounds:
         name = f"coldseal_{program}_handshakes_refused_total"
         return self.metrics[listener].registry.get_sample_value(name, {"reason": reason}) or 0.0
 
-    def refused(self, listener: str) -> float:
-        """Give how many callers were refused in all."""
+    def refused(self, listener: str, counter: str = "handshakes_refused") -> float:
+        """Give how many callers were refused in all, or what another counter of reasons has counted."""
         families = self.metrics[listener].registry.collect()
-        found = [each for each in families if each.name.endswith("_handshakes_refused")]
+        found = [each for each in families if each.name.endswith(f"_{counter}")]
         samples = [sample for each in found for sample in each.samples]
         return sum(sample.value for sample in samples if sample.name.endswith("_total"))
 
@@ -148,8 +149,7 @@ class Grounds:
                 self.ports[name] = int(server.bind(Address("127.0.0.1:0")).rpartition(":")[2])
                 self.servers[name] = server
                 tasks.create_task(server.serve_bound())
-            while not all(server.started for server in self.servers.values()):  # noqa: ASYNC110 # it sets no event
-                await asyncio.sleep(0.01)
+            await until(lambda: all(server.started for server in self.servers.values()))
             for server in self.servers.values():
                 for gate in server.servers:
                     gate.limits = GateLimits(handshake_s=DEADLINE_S)  # type: ignore[attr-defined] # a gate

@@ -151,7 +151,16 @@ def attacks() -> tuple[Attack, ...]:
     return (*made, *_OLD_AND_SILENT)
 
 
+_NO_SHARE: Extensions = {SHARES: vector(b"", 2)}
+_OTHER_SHARE: Extensions = {SHARES: vector(share(X25519, bytes(range(32))), 2)}
+
 _OLD_AND_SILENT = (
+    Attack("no key share, and again none", record(hello(_NO_SHARE)) * 2),
+    Attack("a retry with a share of another group", record(hello(_NO_SHARE)) + record(hello(_OTHER_SHARE))),
+    Attack(
+        "a retry with other cipher suites",
+        record(hello(_NO_SHARE, suites=words(0x1301))) + record(hello(suites=words(0x1302))),
+    ),
     Attack("SSL 2", b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10" + bytes(40)),
     Attack("SSL 3", record(hello(without=(VERSIONS,), version=0x0300), version=0x0300)),
     Attack("TLS 1.1", record(hello(without=(VERSIONS,), version=0x0302))),

@@ -15,7 +15,7 @@ from tests.perimeter.grounds import Grounds, wait
 from tests.perimeter.hostile import Attack, attacks, hello, record
 from tests.perimeter.papers import DEADLINE_S, call, lax_client
 
-RIGHT: dict[str, Role] = {"mqtt": "device", "api": "gateway"}
+RIGHT: dict[str, Role] = {"mqtt": "device", "api": "gateway", "est": "gateway"}
 ATTACKS = attacks()
 
 
@@ -63,6 +63,7 @@ def test_a_hostile_handshake_ends_and_nothing_stays(quiet: Grounds, listener: st
 
     wait(lambda: quiet.refused(listener) == before + 1, f"{one.name} was not counted")
     wait(lambda: half_open(quiet, listener) == 0, f"{one.name} stayed half-open")
+    wait(lambda: bool(quiet.said()), f"nothing was said of {one.name}")
     (line,) = quiet.said()
     assert line["reason"] in set(Reason), line
     assert b"HTTP" not in got

@@ -19,7 +19,6 @@ from coldseal.gateway.uplink.contact import ask_note
 from coldseal.gateway.uplink.https import Channel
 from coldseal.gateway.uplink.names import system_names
 from coldseal.gateway.uplink.renewal import Renewal
-from coldseal.observe.logs import configure
 from tests.gateway.uplink.test_faults import port_of
 from tests.perimeter.papers import Papers
 from tests.perimeter.wrong_servers import CASES, Case, Server
@@ -27,7 +26,7 @@ from tests.sealed import ORIGIN, SealedLog
 from tests.trial import Site, now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +39,6 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
     listed = made.authority.revoke([bad], now=made.now - timedelta(minutes=1))
     (made.folder / "crl.pem").write_bytes(listed.read_bytes())
     return made
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
 
 
 def shown(papers: Papers, crl: str) -> Renewal:

@@ -6,12 +6,12 @@ import warnings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # asyncore; nothing of it is used
-    from tlslite.api import (  # type: ignore[import-untyped] # it has no types
+    from tlslite.api import (
         HandshakeSettings,
         TLSConnection,
         X509CertChain,
         parsePEMKey,
     )
-    from tlslite.x509 import X509  # type: ignore[import-untyped] # the same
+    from tlslite.x509 import X509
 
 __all__ = ["X509", "HandshakeSettings", "TLSConnection", "X509CertChain", "parsePEMKey"]

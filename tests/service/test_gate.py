@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import socket
+import ssl
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -117,21 +118,21 @@ async def test_a_flood_is_one_line_a_minute_and_every_caller_is_counted(
     """Of what was said, so much is remembered: another reason may have it said again."""
     monkeypatch.setattr(gate, "_REMEMBERED", 1)
 
-    async def rude(count: int) -> None:
+    async def rude() -> None:
         before = door.counted("not-tls")
-        for number in range(count):
-            with door.call() as caller:
-                caller.sendall(b"GET / HTTP/1.1\r\n\r\n")
-                await until(lambda number=number: door.counted("not-tls") == before + number + 1)  # type: ignore[misc] # bound now
+        with door.call() as caller:
+            caller.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            await until(lambda: door.counted("not-tls") == before + 1)
 
-    await rude(5)
+    for _ in range(5):
+        await rude()
     assert door.said() == ["not-tls"]
     door.now_s += 61
-    await rude(1)
+    await rude()
     assert door.said() == ["not-tls"] * 2
     door.call().close()
     await until(lambda: "closed" in door.said())
-    await rude(1)
+    await rude()
     assert door.said() == ["not-tls", "not-tls", "closed", "not-tls"]
     assert door.counted("not-tls") == 7
 
@@ -173,3 +174,36 @@ async def test_a_handshake_has_an_end(tmp_path: Path) -> None:
     await until(lambda: made.said() == ["timeout"])
     made.gate.close()
     await made.gate.wait_closed()
+
+
+async def test_more_callers_than_are_accepted_at_once_are_taken_in_turns(tmp_path: Path) -> None:
+    """Whoever is left waits for the loop's next turn, in which others are served too."""
+    made = Door(tmp_path, half_open=64)
+    with ExitStack() as stack:
+        for _ in range(gate._ACCEPTED_AT_ONCE + 8):
+            stack.enter_context(made.call())
+        await until(lambda: made.gate.half_open == gate._ACCEPTED_AT_ONCE + 8)
+        assert made.counted("limit") == 0
+    made.gate.close()
+    await made.gate.wait_closed()
+
+
+async def test_who_breaks_tls_is_counted_each_time_and_told_of_once_a_minute(door: Door) -> None:
+    """By address and reason, apart from those who are turned away at the handshake for the same reason."""
+    altered, unexpected = ssl.SSLError(1, "x"), ssl.SSLError(1, "x")
+    altered.reason, unexpected.reason = "DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "UNEXPECTED_MESSAGE"
+
+    def told() -> list[tuple[str, str]]:
+        lines = [json.loads(line) for line in door.stream.getvalue().splitlines()]
+        return [(each["address"], each["reason"]) for each in lines if each["event"] == "tls.broken"]
+
+    for _ in range(5):
+        door.gate.broken("192.0.2.1", altered)
+    assert told() == [("192.0.2.1", "altered")]
+    door.gate.broken("192.0.2.1", unexpected)
+    door.gate.broken("192.0.2.2", altered)
+    door.now_s += 61
+    door.gate.broken("192.0.2.1", altered)
+    assert told()[1:] == [("192.0.2.1", "malformed"), ("192.0.2.2", "altered"), ("192.0.2.1", "altered")]
+    assert door.metrics.tls_broken.labels("altered")._value.get() == 7
+    assert door.counted("altered") == 0

@@ -10,7 +10,7 @@ import asyncio
 import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
@@ -60,9 +60,14 @@ def read_holder(certificate_der: bytes) -> Holder:
     """
     peer = require_role(certificate_der, "device")
     certificate = x509.load_der_x509_certificate(certificate_der)
-    return Holder(
-        peer.name, peer.fingerprint, peer.not_after, (certificate.issuer, certificate.serial_number)
-    )
+    issued = _kept_once(certificate.issuer), certificate.serial_number
+    return Holder(peer.name, peer.fingerprint, peer.not_after, issued)
+
+
+@lru_cache(maxsize=64)
+def _kept_once(issuer: x509.Name) -> x509.Name:
+    """Give the name that is kept for all whom the same CA made, instead of one for each connection."""
+    return issuer
 
 
 def read_revoked(path: Path) -> frozenset[tuple[x509.Name, int]]:

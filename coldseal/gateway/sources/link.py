@@ -7,6 +7,7 @@ slowly, and cuts it off when that lasts or piles up. What the bytes mean is the 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Final, cast
 
 from typing_extensions import override
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 HIGH_WATER: Final = 65_536
 """Unsent bytes from which on a client counts as slow."""
+_LOOK_S: Final = 0.1
 
 
 class Link(asyncio.Protocol):
@@ -34,8 +36,8 @@ class Link(asyncio.Protocol):
         cut: why we ended it, if we did.
     """
 
-    __slots__ = ("_full_since", "_is_paused", "_listener", "_slow_since", "_transport", "accepted_at",
-                 "address", "client_id", "connection", "cut", "device", "holder")  # fmt: skip
+    __slots__ = ("_full_since", "_is_paused", "_listener", "_looking", "_slow_since", "_transport",
+                 "accepted_at", "address", "client_id", "connection", "cut", "device", "holder")  # fmt: skip
 
     def __init__(self, listener: MqttListener, address: str) -> None:
         """Wait for the transport."""
@@ -50,6 +52,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._is_paused = False
         self._slow_since: float | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._full_since: float | None = None
 
     @override
@@ -73,19 +76,25 @@ class Link(asyncio.Protocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
+        broken = exc if isinstance(exc, ssl.SSLError) else None
+        if broken is not None:
+            self.cut = self.cut or "tls"
+        self._look_no_more()
         self.connection.lost(self._listener.now())
-        self._listener.left(self)
+        self._listener.left(self, broken)
 
     @override
     def pause_writing(self) -> None:
         """The client reads slower than we write."""
         self._slow_since = self._listener.now()
         self.connection.congest(is_congested=True, now=self._slow_since)
+        self._look()
 
     @override
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._slow_since = None
+        self._look_no_more()
         self.connection.congest(is_congested=False, now=self._listener.now())
 
     def write(self) -> None:
@@ -123,6 +132,19 @@ class Link(asyncio.Protocol):
         """Cut off a client that has been slow for too long."""
         if self._slow_since is not None and now - self._slow_since > self._listener.max_slow_s:
             self.cut_off("slow")
+
+    def _look(self) -> None:
+        """Cut off a client that piles up what TLS itself answers, such as key updates, and reads nothing."""
+        if self._transport.get_write_buffer_size() > self._listener.max_buffered_bytes:
+            self.cut_off("slow")
+        else:
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _look_no_more(self) -> None:
+        """It reads again, or is gone."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     def waits_for_room_s(self, now: float) -> float:
         """Give for how long messages of this client have found no room, in seconds."""

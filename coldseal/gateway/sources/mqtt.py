@@ -57,7 +57,6 @@ ANSWERS: Final[dict[int, ReasonCode]] = {
 
 _TICK_S: Final = 1.0
 _STOP_S: Final = 5.0
-_SOON_S: Final = 0.01
 
 
 class MqttListener:
@@ -264,8 +263,10 @@ class MqttListener:
         if not self._reception.identify(link, certificate_der, self._shown.is_over):
             link.cut_off("identity")
 
-    def left(self, link: Link) -> None:
-        """A socket is gone."""
+    def left(self, link: Link, broken: Exception | None = None) -> None:
+        """A socket is gone; ``broken`` says how its peer broke TLS, if it did."""
+        if broken is not None:
+            self._report.broken(link.address, broken, self.now())
         self._links.pop(link.connection, None)
         self.paused.discard(link)
         self._stirred.set()

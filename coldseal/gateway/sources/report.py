@@ -106,6 +106,19 @@ class Report:
                 detail=detail_of(error),
             )
 
+    def broken(self, address: str, error: Exception, now: float) -> None:
+        """A caller broke TLS behind its handshake, and was cut off."""
+        reason = reason_of(error)
+        self._metrics.tls_broken.labels(reason).inc()
+        if self._seldom(f"{address} broken {reason}", now):
+            self._log.emit(
+                events.TLS_BROKEN,
+                listener="mqtt",
+                address=address,
+                reason=str(reason),
+                detail=detail_of(error),
+            )
+
     def blocked(self, device: str, topic: str, reason: str, seconds: float) -> None:
         """A device was cut off, and is kept out for a while."""
         self._metrics.device_blocks.labels(reason).inc()

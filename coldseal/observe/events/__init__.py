@@ -4,24 +4,24 @@
 is stable: tools may search for it. An event says what happened; it never carries a secret.
 """
 
-from coldseal.observe.events.administration import *  # noqa: F403 -- this is the catalogue
-from coldseal.observe.events.alarms import *  # noqa: F403 -- the same
-from coldseal.observe.events.archive import *  # noqa: F403 -- the same
-from coldseal.observe.events.attestation import *  # noqa: F403 -- the same
-from coldseal.observe.events.broker import *  # noqa: F403 -- the same
-from coldseal.observe.events.coldchain import *  # noqa: F403 -- the same
+from coldseal.observe.events.administration import *
+from coldseal.observe.events.alarms import *
+from coldseal.observe.events.archive import *
+from coldseal.observe.events.attestation import *
+from coldseal.observe.events.broker import *
+from coldseal.observe.events.coldchain import *
 from coldseal.observe.events.event import Event, Level
-from coldseal.observe.events.gateway import *  # noqa: F403 -- the same
-from coldseal.observe.events.hardware import *  # noqa: F403 -- the same
-from coldseal.observe.events.identity import *  # noqa: F403 -- the same
-from coldseal.observe.events.perimeter import *  # noqa: F403 -- the same
-from coldseal.observe.events.routes import *  # noqa: F403 -- the same
-from coldseal.observe.events.schemas import *  # noqa: F403 -- the same
-from coldseal.observe.events.service import *  # noqa: F403 -- the same
-from coldseal.observe.events.store import *  # noqa: F403 -- the same
-from coldseal.observe.events.time import *  # noqa: F403 -- the same
-from coldseal.observe.events.topics import *  # noqa: F403 -- the same
-from coldseal.observe.events.uplink import *  # noqa: F403 -- the same
+from coldseal.observe.events.gateway import *
+from coldseal.observe.events.hardware import *
+from coldseal.observe.events.identity import *
+from coldseal.observe.events.perimeter import *
+from coldseal.observe.events.routes import *
+from coldseal.observe.events.schemas import *
+from coldseal.observe.events.service import *
+from coldseal.observe.events.store import *
+from coldseal.observe.events.time import *
+from coldseal.observe.events.topics import *
+from coldseal.observe.events.uplink import *
 
 __all__ = ["CATALOGUE", "Event", "Level"]
 

@@ -11,6 +11,14 @@ HANDSHAKE_REFUSED = Event(
     "A caller was turned away at the TLS handshake, or by its certificate directly behind it; nothing that "
     "it sent was read. The reasons: docs/specs/tls.md. Once a minute for each address and reason.",
 )
+TLS_BROKEN = Event(
+    "tls.broken",
+    "warning",
+    ("listener", "address", "reason", "detail"),
+    "A caller that had passed its handshake broke TLS: a record that was altered, repeated, malformed or not "
+    "allowed there, or a fatal alert. It was cut off; nothing of that record was read. The reasons: "
+    "docs/specs/tls.md. Once a minute for each address and reason.",
+)
 EST_LISTENING = Event(
     "est.listening",
     "info",

@@ -118,6 +118,9 @@ class GatewayMetrics(Metrics):
         self.handshakes_refused = counter(
             "handshakes_refused", "callers turned away at the TLS handshake, by reason", "reason"
         )
+        self.tls_broken = counter(
+            "tls_broken", "callers cut off behind the handshake because they broke TLS, by reason", "reason"
+        )
         self.devices_blocked = gauge("devices_blocked", "devices that were cut off and are kept out")
         self.device_blocks = counter(
             "device_blocks", "devices cut off, by the reason of the last refusal", "reason"

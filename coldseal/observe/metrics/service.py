@@ -49,6 +49,9 @@ class ServiceMetrics(Metrics):
         self.handshakes_refused = counter(
             "handshakes_refused", "callers turned away at the TLS handshake, by reason", "reason"
         )
+        self.tls_broken = counter(
+            "tls_broken", "callers cut off behind the handshake because they broke TLS, by reason", "reason"
+        )
         self.enrolments_waiting = gauge(
             "enrolments_waiting", "certificate requests that wait for a person's decision"
         )

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import argon2
 
@@ -387,7 +387,7 @@ class Site:
 
     def config(self, **changes: object) -> Mqtt:
         """Make a configuration with both doors on free ports."""
-        settings: dict[str, object] = {
+        settings: dict[str, Any] = {
             "listen": Address("127.0.0.1:0"),
             "plain_listen": Address("127.0.0.1:0"),
             "certificate": self.gateway,
@@ -397,7 +397,7 @@ class Site:
             "max_connections_per_device": 50,
         }
         settings.update(changes)
-        return Mqtt(**settings)  # type: ignore[arg-type] # named settings of any type
+        return Mqtt(**settings)
 
     def device(self, name: str, role: Role = "device") -> ssl.SSLContext:
         """Make the TLS context of a client with a certificate of its own."""

@@ -122,6 +122,12 @@ async def publish(devices: list[Device], count: int) -> None:
     await until(lambda: all(device.acknowledged == device.goal for device in devices), within_s=60)
 
 
+async def acknowledged_more(device: Device, count: int) -> None:
+    """Wait until more than so many further messages of a device were acknowledged."""
+    goal = device.acknowledged + count
+    await until(lambda: device.acknowledged > goal)
+
+
 def sealed(site: BrokerSite, device: str) -> list[int]:
     """Give a device's numbers in the order of the log."""
     with closing(LogReader(site.folder / "data" / LOG_FOLDER, STORE_KEY)) as reader:
@@ -139,8 +145,7 @@ async def test_a_gateway_that_is_killed_loses_nothing_seals_nothing_twice_and_ke
     async with running(site), gateway(site) as (program, http), publishing(site) as devices:
         for _ in range(2):
             flow = asyncio.ensure_future(publish(devices, 400))
-            goal = devices[0].acknowledged + chance.randrange(1, 300)
-            await until(lambda goal=goal: devices[0].acknowledged > goal)  # type: ignore[misc] # bound here
+            await acknowledged_more(devices[0], chance.randrange(1, 300))
             await program.kill()
             await flow
             await program.start()
@@ -161,8 +166,7 @@ async def test_a_killed_broker_loses_what_it_had_not_written_down_and_nothing_is
     async with running(site) as broker, gateway(site), publishing(site) as devices:
         for _ in range(2):
             flow = asyncio.ensure_future(publish(devices, 400))
-            goal = devices[0].acknowledged + chance.randrange(1, 300)
-            await until(lambda goal=goal: devices[0].acknowledged > goal)  # type: ignore[misc] # bound here
+            await acknowledged_more(devices[0], chance.randrange(1, 300))
             broker.kill()
             await broker.start()
             await flow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import ssl
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,17 +18,7 @@ from coldseal.identity.pair import Pair
 from coldseal.identity.trust import encode_bundle, parse_bundle
 from coldseal.identity.watched import GRACE_S
 from coldseal.mqtt.packets import Connect, Disconnect, ReasonCode
-from coldseal.observe.logs import configure
 from tests.gateway.sources.rig import Peer, Rig, Site, running
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
 
 
 async def secured(rig: Rig, context: ssl.SSLContext, client_id: str = "one") -> Peer:
