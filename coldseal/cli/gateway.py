@@ -14,7 +14,7 @@ from coldseal.cli.asset import COMMANDS as OF_ASSETS
 from coldseal.cli.attestation import attest
 from coldseal.cli.broker import mosquitto
 from coldseal.cli.calibration import COMMANDS as OF_CALIBRATIONS
-from coldseal.cli.commands import Group, program
+from coldseal.cli.commands import Group
 from coldseal.cli.custody import COMMANDS as OF_CUSTODY
 from coldseal.cli.excursions import COMMANDS as OF_EXCURSIONS
 from coldseal.cli.firewall import FIREWALL_COMMANDS
@@ -26,6 +26,7 @@ from coldseal.cli.prune import hold, prune
 from coldseal.cli.records import correct, import_
 from coldseal.cli.rejected import COMMANDS as REJECTED
 from coldseal.cli.routes import COMMANDS as OF_ROUTES
+from coldseal.cli.running import run
 from coldseal.cli.time import time, time_config
 from coldseal.cli.topics import COMMANDS as TOPICS
 
@@ -130,25 +131,6 @@ def _make_keys(folder: Path, origin: str, site: str, name: str) -> bytes:
     )
     log = AdmittedLog(origin, name, keys.EcdsaSigner(record).spki, lines, site)
     return encode_log_file(log, mode="record")  # as the configuration says that is written beside it
-
-
-@program
-def run(config: Path, /, *, set_: list[str] | None = None, log_level: str = "info") -> int:
-    """Run the gateway until SIGTERM or SIGINT; logs go to stderr as JSON lines.
-
-    Args:
-        config: gateway.toml.
-        set_: one setting to override, as table.key=value; may be given several times.
-        log_level: debug, info, warning, error or critical.
-    """
-    from coldseal.cli.setup import start_logs
-    from coldseal.gateway.config import load_gateway
-
-    settings = load_gateway(config, set_ or ())
-    start_logs(log_level)
-    from coldseal.gateway.program import run as run_gateway  # after the settings: a wrong one is told at once
-
-    return run_gateway(settings, [str(config.resolve()), *(set_ or ())])
 
 
 def status(config: Path, /, *, set_: list[str] | None = None, as_json: bool = False) -> int:

@@ -37,6 +37,9 @@ NOUNS: Final = {
     "identity": Noun("make and show certificates and passwords", "gateway"),
 }
 
+ALONE: Final = {"gateway": "coldseal.cli.running"}
+"""Where a noun's `run` stands by itself, so that a program that lives for months holds no other command."""
+
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
@@ -73,8 +76,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
         close = difflib.get_close_matches(noun, NOUNS, n=1)
         hint = f"Did you mean `coldseal {close[0]}`?" if close else "See: coldseal --help"
         raise OperatorError(f"coldseal has no {noun!r}", hint)
+    is_alone = noun in ALONE and rest[:1] == ["run"] and not {"--help", "-h"}.intersection(rest)
     try:
-        module = importlib.import_module(f"coldseal.cli.{noun}")
+        module = importlib.import_module(ALONE[noun] if is_alone else f"coldseal.cli.{noun}")
         from coldseal.cli.commands import run_commands
 
         return run_commands(noun, NOUNS[noun].summary, module.COMMANDS, rest)

@@ -12,6 +12,7 @@ from typing import Final
 
 _TRIM_THRESHOLD: Final = -1  # <malloc.h>
 _MMAP_THRESHOLD: Final = -3
+_ARENAS: Final = -8
 
 TRIM_BYTES: Final = 512 * 1024
 """Free memory at the end of the heap that is kept."""
@@ -20,9 +21,15 @@ MMAP_BYTES: Final = 256 * 1024
 """Buffers from this size on are had from the system, and go back to it, one by one."""
 
 
-def keep_little() -> None:
-    """Fix both thresholds for this process."""
+def keep_little(*, is_hurried: bool = True) -> None:
+    """Fix both thresholds for this process.
+
+    Args:
+        is_hurried: False has its threads share one heap: each would keep what its largest work needed.
+    """
     with suppress(AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
+        if not is_hurried:
+            mallopt(_ARENAS, 1)
         mallopt(_TRIM_THRESHOLD, TRIM_BYTES)
         mallopt(_MMAP_THRESHOLD, MMAP_BYTES)

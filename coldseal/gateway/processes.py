@@ -50,7 +50,7 @@ def run_beside(
         The exit code: 2 for a wrong configuration, 3 for another fault of ours.
     """
     configure()
-    keep_little()
+    keep_little(is_hurried=False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             path, *overrides = arguments or ("",)

@@ -7,7 +7,6 @@ client, and writes what ``take`` gives, once everything that the bytes depend on
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -122,7 +121,7 @@ class Connection:
         self._explains = True
         self._early: list[Packet] = []
         self._out: list[bytes] = []
-        self._held: deque[tuple[int, list[bytes]]] = deque()
+        self._held: list[tuple[int, list[bytes]]] = []
 
     @property
     def is_held(self) -> bool:
@@ -285,7 +284,7 @@ class Connection:
         self.is_ready = False
         parts: list[bytes] = []
         while self._held and self._held[0][0] <= self.broker.saved:
-            parts += self._held.popleft()[1]
+            parts += self._held.pop(0)[1]
         if not self._held:
             parts += self._out
             self._out = []

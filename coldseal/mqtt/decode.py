@@ -118,7 +118,7 @@ def _check_connect_flags(reader: Reader, flags: int) -> None:
         raise reader.fault(clauses.WILL_QOS_ABSENT, "will QoS", will_qos, "0 without a will")
     elif flags & 0x20:
         raise reader.fault(clauses.WILL_RETAIN_ABSENT, "will retain", 1, "0 without a will")
-    if reader.version is Version.V311 and flags & 0xC0 == 0x40:  # noqa: PLR2004 - the two flag bits
+    if reader.version is Version.V311 and flags & 0x40 and not flags & 0x80:
         raise reader.fault(clauses.PASSWORD_ALONE, "password flag", 1, "0 without a user name")
 
 

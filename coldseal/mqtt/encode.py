@@ -40,7 +40,6 @@ from coldseal.mqtt.topics import check_filter, check_topic
 from coldseal.mqtt.wire import Writer
 
 _MAX_QOS: Final = 2
-_LENGTH_ONE_BYTE: Final = 128
 _RETURN_CODES: Final = {reason: code for code, reason in CONNACK_RETURN_CODES.items()}
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _SUCCESS = ReasonCode.SUCCESS
 _BUSY = ReasonCode.SERVER_BUSY  # in no PUBACK or PUBREC: it stands for waiting, and is never sent
 _FAILED = 0x80
+_EXACTLY_ONCE = 2
 
 
 class Settler(Protocol):
@@ -102,7 +103,7 @@ class Inbound:
             publish = self._resolve(publish)
         received = Received(publish, self._session.identity, self._client_id, self)
         if publish.qos:
-            if publish.qos == 2 and self._is_known(publish, received):  # noqa: PLR2004 # a quality of service
+            if publish.qos == _EXACTLY_ONCE and self._is_known(publish, received):
                 return
             if self._unfinished >= self._maximum and self._version is Version.V5:
                 expected = f"at most {self._maximum} unacknowledged messages"

@@ -93,7 +93,7 @@ class Outbox:
         self._items: dict[int, Item] = {}
         self._by_id: dict[int, Item] = {}
         self._waiting: deque[Item] = deque()
-        self._again: deque[Item] = deque()
+        self._again: list[Item] = []  # the first one last; a list takes no room while it is empty
         self._bytes = 0
         self._last_id = 0
         self._maximum = self._quota = 0
@@ -133,7 +133,7 @@ class Outbox:
     def attach(self, receive_maximum: int) -> None:
         """A client has connected: what was under way is due again, in order (MQTT-4.4.0-1)."""
         self._maximum = self._quota = receive_maximum
-        self._again = deque(item for item in self._items.values() if item.phase is not Phase.QUEUED)
+        self._again = [item for item in self._items.values() if item.phase is not Phase.QUEUED][::-1]
 
     def next(self, now: float) -> Publish | PubRel | None:
         """Give the next packet to send, or None when nothing is due or the quota is used up."""
@@ -186,13 +186,13 @@ class Outbox:
 
     def _next_again(self, now: float) -> Publish | PubRel | None:
         """Repeat what was under way when the last connection ended."""
-        item = self._again[0]
+        item = self._again[-1]
         if item.phase is Phase.RELEASED:
-            self._again.popleft()
+            self._again.pop()
             return PubRel(item.packet_id)
         if self._quota <= 0:
             return None
-        self._again.popleft()
+        self._again.pop()
         self._quota -= 1
         return item.delivery.publish(now=now, dup=True, packet_id=item.packet_id)  # MQTT-3.3.1-1
 

@@ -65,10 +65,27 @@ def test_a_fault_of_the_program_is_not_hidden(tmp_path: Path, is_in_group: bool)
         run(tmp_path, ExceptionGroup("tasks", [fault]) if is_in_group else fault)
 
 
-def test_the_intake_loads_no_http_client_and_no_notifier() -> None:
-    """Ten megabytes that only the processes beside it need."""
-    asked = (
-        "import sys, coldseal.gateway.program; print(*sorted({'aiohttp', 'apprise'} & sys.modules.keys()))"
-    )
+@pytest.mark.parametrize(
+    ("program", "unwanted"),
+    [
+        ("coldseal.gateway.program", {"aiohttp", "apprise", "h11"}),
+        ("coldseal.cli.running", {"argon2", "coldseal.cli.gateway", "coldseal.evidence", "cyclopts", "rich"}),
+        (
+            "coldseal.gateway.uplink.process",
+            {
+                "aiohttp",
+                "coldseal.gateway.uplink.attestation",
+                "coldseal.gateway.uplink.enrolment",
+                "coldseal.gateway.uplink.timestamps",
+                "coldseal.gateway.uplink.witnesses",
+                "dns",
+            },
+        ),
+    ],
+    ids=["intake", "command", "uplink"],
+)
+def test_a_process_loads_nothing_that_it_can_do_without(program: str, unwanted: set[str]) -> None:
+    """An HTTP client alone is ten megabytes; what is not configured stays away as well."""
+    asked = f"import sys, {program}; print(*sorted({unwanted} & sys.modules.keys()))"
     found = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
     assert found.stdout.split() == []

@@ -42,7 +42,7 @@ class Companion:
         """Take the arguments; nothing runs yet."""
         self._command = (sys.executable, "-m", f"coldseal.gateway.{part}.process", *arguments)
         self._part = part
-        self._environment = {name: value for name, value in os.environ.items() if name not in IGNORED}
+        self._environment = environment()
         self._process: Process | None = None
         self._told = 0
         self._allowed = asyncio.Event()
@@ -60,7 +60,7 @@ class Companion:
             try:
                 code = await process.wait()
             except asyncio.CancelledError:
-                await _end(process)
+                await end(process)
                 raise
             if not self._allowed.is_set():
                 continue
@@ -69,14 +69,14 @@ class Companion:
             await asyncio.sleep(pause_s)
 
     def keep_away(self, is_away: bool) -> None:  # noqa: FBT001 -- a fault is begun or ended
-        """End the process and start none, or start it again: for a drill."""
+        """Kill the process, as a line is cut in mid-flow, and start none, or start it again: for a drill."""
         if not is_away:
             self._told = 0
             self._allowed.set()
             return
         self._allowed.clear()
         if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+            self._process.kill()
 
     def renew(self) -> bool:
         """Have every certificate renewed at once; says whether there is a process that hears it."""
@@ -100,7 +100,12 @@ class Companion:
             self._told = size
 
 
-async def _end(process: Process) -> None:
+def environment() -> dict[str, str]:
+    """Give the environment of a process beside the intake: nothing in it can lead it elsewhere."""
+    return {name: value for name, value in os.environ.items() if name not in IGNORED}
+
+
+async def end(process: Process) -> None:
     """Close the process's standard input, and kill it if that does not end it."""
     if process.stdin is not None:
         process.stdin.close()

@@ -16,6 +16,7 @@ from typing_extensions import override
 from coldseal.errors import InputError
 from coldseal.gateway.egress import Cause, RefusedError
 from coldseal.identity.handshakes import Reason, detail_of, reason_of
+from coldseal.identity.held_keys import fault_of
 from coldseal.identity.peer import RoleError, require_role
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def tls_class(guard: Guard, endpoint: Endpoint, role: Role | None = None) -> typ
                 raise
             except ssl.SSLError as fault:
                 note_failure(guard, endpoint, fault)
+                _require_signed(self.context, fault)
                 raise
             _require_peer(self, guard, endpoint, role)
 
@@ -96,6 +98,7 @@ def connect(
     except ssl.SSLError as error:
         plain.close()
         note_failure(guard, endpoint, error)
+        _require_signed(context, error)
         raise
     except OSError:
         plain.close()
@@ -106,6 +109,17 @@ def connect(
         wrapped.close()
         raise
     return wrapped
+
+
+def _require_signed(context: ssl.SSLContext, fault: ssl.SSLError) -> None:
+    """Say in words what OpenSSL cannot: that a handshake failed since a key in a TPM did not sign.
+
+    Raises:
+        ssl.SSLError: it did not.
+    """
+    is_peer = isinstance(fault, ssl.SSLCertVerificationError)  # it was looked at before we were asked
+    if not is_peer and (why := fault_of(context)):
+        raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"our own key does not sign: {why}") from fault
 
 
 def note_failure(guard: Guard, endpoint: Endpoint, fault: ssl.SSLError) -> None:

@@ -1,7 +1,8 @@
-"""What every HTTP way out of the uplink has in common: one endpoint, bounded waits, bounded answers.
+"""What the HTTP ways out that only some gateways have share: one endpoint, bounded waits, bounded answers.
 
 Promises that nothing is reached but that endpoint, as the list of ways out has it. No proxy, cookie or
-redirect takes part, and nothing is decoded on the way. What is posted is the matter of each way.
+redirect takes part, and nothing is decoded on the way. What is posted is the matter of each way; posts to the
+service, which every gateway sends, go over `posting`.
 """
 
 from __future__ import annotations

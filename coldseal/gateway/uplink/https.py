@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from typing import Final, NamedTuple
-
-import aiohttp
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
 
 from coldseal.core.log.delivery.notices import NOTICE_TYPE, Told, parse_told
 from coldseal.core.log.delivery.wire import (
@@ -23,27 +22,21 @@ from coldseal.core.log.delivery.wire import (
     Unavailable,
     parse_answer,
 )
-from coldseal.errors import InputError
+from coldseal.errors import ColdsealError, InputError
 from coldseal.gateway.egress import Guard
-from coldseal.gateway.uplink.http import Context, Way, read_answer
+from coldseal.gateway.uplink.posting import Post, Posting, Reply
 
 PATH: Final = "/v1/entries"
 NOTICE_PATH: Final = "/v1/notices"
 CONNECTIONS: Final = 2
 """One for the batch under way, one for the batch that follows it."""
-PART_BYTES: Final = 256 * 1024
+
+Context = Callable[[], ssl.SSLContext]
+"""Gives the TLS context for the next connection."""
 
 
-class Reply(NamedTuple):
-    """What came back over HTTP."""
-
-    status: int
-    body: bytes
-    retry_after: str
-
-
-class ServiceWay(Way):
-    """A way to one service; used as ``async with``."""
+class ServiceWay:
+    """A way to one service; used as ``async with``, which closes its connections at the end."""
 
     def __init__(
         self,
@@ -63,10 +56,25 @@ class ServiceWay(Way):
             connections: at one time.
             guard: the list of ways out.
         """
-        self._url = url.rstrip("/")
-        super().__init__(
-            url, timeout_s=timeout_s, context=context, connections=connections, role="service", guard=guard
+        self._posting = Posting(
+            url,
+            context,
+            role="service",
+            timeout_s=timeout_s,
+            longest=MAX_ANSWER,
+            connections=connections,
+            guard=guard,
         )
+
+    async def __aenter__(self) -> Self:
+        """Nothing is connected before the first post."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self._posting.close()
 
     async def ask(
         self, path: str, kind: str, body: bytes, left: asyncio.Event, *, is_asked_first: bool = False
@@ -80,25 +88,13 @@ class ServiceWay(Way):
             left: set once all of it has been handed to the network.
             is_asked_first: the service is asked before the body goes (RFC 9110 10.1.1).
         """
-        headers = {"Content-Type": kind, "Content-Length": str(len(body))}
         try:
-            async with self._session.post(
-                self._url + path,
-                data=_parts(body, left),
-                headers=headers,
-                allow_redirects=False,
-                expect100=is_asked_first,
-                ssl=self.tls(),
-            ) as response:
-                found = await read_answer(response, MAX_ANSWER)
-                if not left.is_set():  # it was answered before it was whole: nobody waits for the rest
-                    response.close()
-                return Reply(response.status, found, response.headers.get("Retry-After", ""))
+            return await self._posting.send(Post(path, kind, body, left, is_asked_first=is_asked_first))
         except TimeoutError as fault:
             return Unavailable(Kind.TIMEOUT, str(fault) or "no answer in time")
         except InputError as fault:
             return Unavailable(Kind.REFUSED, str(fault))
-        except (aiohttp.ClientError, OSError) as fault:
+        except (ColdsealError, OSError) as fault:
             return Unavailable(Kind.UNREACHABLE, str(fault) or type(fault).__name__)
 
 
@@ -151,11 +147,3 @@ def _read(reply: Reply) -> Answer:
         return parse_answer(*reply)
     except InputError as fault:
         return Unavailable(Kind.REFUSED, str(fault))
-
-
-async def _parts(body: bytes, left: asyncio.Event) -> AsyncIterator[memoryview]:
-    """Give a body part by part; the next one is asked for once the network has taken the last."""
-    whole = memoryview(body)
-    for at in range(0, len(body), PART_BYTES):
-        yield whole[at : at + PART_BYTES]
-    left.set()

@@ -76,19 +76,19 @@ class _Asked:
             OperatorError: the library is not installed.
         """
         try:
-            import dns.nameserver  # noqa: PLC0415 -- loaded only where servers are configured
-            import dns.resolver  # noqa: PLC0415 -- the same
+            from dns import exception, name, nameserver, resolver  # noqa: PLC0415 -- only where servers are named
         except ModuleNotFoundError as error:
             hint = "Install it with: pip install 'coldseal[gateway]'"
             raise OperatorError("egress.resolver needs the package dnspython", hint) from error
-        self._resolver = dns.resolver.Resolver(configure=False)
+        self._absolute, self._fault = name.from_text, exception.DNSException
+        self._resolver = resolver.Resolver(configure=False)
         self._resolver.nameservers = [
-            dns.nameserver.DoTNameserver(each.host, each.port, egress.resolver_name, str(egress.resolver_ca))
+            nameserver.DoTNameserver(each.host, each.port, egress.resolver_name, str(egress.resolver_ca))
             if egress.resolver_name
-            else dns.nameserver.Do53Nameserver(each.host, each.port)
+            else nameserver.Do53Nameserver(each.host, each.port)
             for each in egress.resolver
         ]
-        self._resolver.cache = dns.resolver.LRUCache(64)
+        self._resolver.cache = resolver.LRUCache(64)
 
     def __call__(self, host: str) -> Sequence[str]:
         """Ask for IPv4 and IPv6 addresses.
@@ -96,14 +96,11 @@ class _Asked:
         Raises:
             UnavailableError: there is no answer.
         """
-        import dns.exception  # noqa: PLC0415 -- loaded already
-        import dns.name  # noqa: PLC0415 -- the same
-
         if host == "localhost":  # RFC 6761 6.3
             return LOOPBACK
         try:
-            name: Any = dns.name.from_text(host)  # absolute: no search list
+            name: Any = self._absolute(host)  # no search list
             answers = self._resolver.resolve_name(name, lifetime=ANSWER_S)
             return list(answers.addresses())
-        except (dns.exception.DNSException, OSError) as fault:
+        except (self._fault, OSError) as fault:
             raise UnavailableError(f"the address of {host}", str(fault) or type(fault).__name__) from fault

@@ -30,6 +30,8 @@ STRETCH: Final = 4_096
 """Entries that are looked through at once."""
 STRETCHES: Final = 4
 """Stretches in each direction between two requests."""
+SOON: Final = 4
+"""A backlog that is gone after so many more looks, at the pace since the last one, needs no notices."""
 
 Post = Callable[[bytes], Coroutine[None, None, Told | Unavailable]]
 """Posts a request and gives the answer; never raises."""
@@ -66,6 +68,7 @@ class Announcer:
         self._terms, self._finder, self._bell, self._chance = terms, finder, bell, chance
         self._outbox = Outbox()
         self._low = self._high = -1
+        self._due = 0
         self._failures = 0
 
     async def run(self) -> None:
@@ -105,8 +108,11 @@ class Announcer:
         try:
             size = self._reader.size()
             due = reach(delivery, self._terms)
+            went, self._due = due - (self._due or due), due
             if size <= due or self._low < 0:
                 self._low = self._high = size
+            if size - due <= SOON * went:
+                return b""
             self._look_ahead(size)
             self._look_back(due)
             self._outbox.forget(due)

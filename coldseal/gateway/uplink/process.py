@@ -23,20 +23,17 @@ from coldseal.gateway.config import GatewayConfig
 from coldseal.gateway.egress import KEPT, Guard
 from coldseal.gateway.processes import run_beside
 from coldseal.gateway.store.reader import LogReader
-from coldseal.gateway.uplink.attestation import keep_attested
 from coldseal.gateway.uplink.contact import Contact, ask_note, open_key
-from coldseal.gateway.uplink.enrolment import keep_renewed
 from coldseal.gateway.uplink.https import Channel, NoticeChannel
 from coldseal.gateway.uplink.names import guard_of
 from coldseal.gateway.uplink.notices import Announcer
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.renewal import Renewal
 from coldseal.gateway.uplink.runner import Bell, Uplink
-from coldseal.gateway.uplink.timestamps import stamp_segments
-from coldseal.gateway.uplink.witnesses import ask_witnesses
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 from coldseal.signing.secrets import read_symmetric_key
+from coldseal.signing.uris import parse_transport
 
 LOG_FOLDER: Final = "log"
 """The log's folder below the gateway's data folder."""
@@ -72,10 +69,11 @@ async def run(config: GatewayConfig, told: BinaryIO) -> None:
     retry = RetryPolicy(uplink.retry_initial_s, uplink.retry_max_s)
     terms = Terms(open_key("uplink.witness", uplink.witness), uplink.batch_entries, retry)
     finder = _open_finder(uplink.urgent)
-    renewal = Renewal(uplink.certificate, uplink.key, uplink.ca, now_ms=_now_ms, crl=uplink.crl)
+    transport = parse_transport(uplink.key)
+    renewal = Renewal(uplink.certificate, transport, uplink.ca, now_ms=_now_ms, crl=uplink.crl)
     data, key = config.gateway.data, read_symmetric_key(config.store.key, Path())
     guard = guard_of(config, kept=data / KEPT)
-    quorum, chance = config.witness.quorum, random.SystemRandom().random
+    quorum = config.witness.quorum
     with (
         closing(LogReader(data / LOG_FOLDER, key)) as reader,
         closing(Receipts(data, key, quorum=quorum)) as receipts,
@@ -94,24 +92,45 @@ async def run(config: GatewayConfig, told: BinaryIO) -> None:
                 contact.post,
                 terms,
                 bell=bell,
-                chance=chance,
+                chance=_chance,
                 now_ms=_now_ms,
             )
             _log.emit(events.UPLINK_STARTED, url=uplink.url, published=runner.delivery.published)
-            stamping = stamp_segments(config.timestamp, data, data / LOG_FOLDER, key, guard=guard)
-            asking = ask_witnesses(
-                config, runner, reader, receipts, bells, chance=chance, now_ms=_now_ms, guard=guard
-            )
             telling = Announcer(
-                runner, reader, side_channel.post, terms, finder, bell=side_bell, chance=chance
+                runner, reader, side_channel.post, terms, finder, bell=side_bell, chance=_chance
             ).run()
             wanted = asyncio.Event()
-            renewing = keep_renewed(
-                config, wanted, guard=guard, chance=chance, now_s=lambda: _now_ms() / 1000
-            )
-            attesting = keep_attested(config, renewal.context, now_ms=_now_ms, chance=chance, guard=guard)
-            beside = (stamping, telling, renewing, attesting, *asking)
+            beside = [telling, *_configured(config, renewal, wanted, guard=guard, key=key)]
+            if uplink.witnesses:
+                from coldseal.gateway.uplink.witnesses import ask_witnesses  # noqa: PLC0415 -- as in _configured
+
+                beside += ask_witnesses(
+                    config, runner, reader, receipts, bells, chance=_chance, now_ms=_now_ms, guard=guard
+                )
             await _deliver(runner, [bell, side_bell, *bells], told, wanted, *beside)
+
+
+def _configured(
+    config: GatewayConfig, renewal: Renewal, wanted: asyncio.Event, *, guard: Guard, key: bytes
+) -> list[Coroutine[None, None, None]]:
+    """Give what goes on beside the delivery; what is not configured is not loaded either, to save memory."""
+    data = config.gateway.data
+    found: list[Coroutine[None, None, None]] = []
+    if config.timestamp.url:
+        from coldseal.gateway.uplink.timestamps import stamp_segments  # noqa: PLC0415 -- only where configured
+
+        found.append(stamp_segments(config.timestamp, data, data / LOG_FOLDER, key, guard=guard))
+    if config.enrolment.url:
+        from coldseal.gateway.uplink.enrolment import keep_renewed  # noqa: PLC0415 -- only where configured
+
+        found.append(
+            keep_renewed(config, wanted, guard=guard, chance=_chance, now_s=lambda: _now_ms() / 1000)
+        )
+    if config.attestation.key is not None:
+        from coldseal.gateway.uplink.attestation import keep_attested  # noqa: PLC0415 -- only where configured
+
+        found.append(keep_attested(config, renewal.context, now_ms=_now_ms, chance=_chance, guard=guard))
+    return found
 
 
 def _open_contact(
@@ -142,6 +161,11 @@ def _open_finder(urgent: Sequence[str]) -> Finder:
         raise OperatorError(
             f"uplink.urgent: {error}", "Name kinds as docs/specs/records.md has them"
         ) from error
+
+
+def _chance() -> float:
+    """Give a number in [0, 1) that nobody can foretell."""
+    return random.SystemRandom().random()
 
 
 def _now_ms() -> int:

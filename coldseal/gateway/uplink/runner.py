@@ -138,6 +138,7 @@ class Uplink:
         )
         self._next: Outgoing | None = None
         self._flight: _Flight | None = None
+        self._reading: asyncio.Future[Outgoing | None] | None = None
         self._is_flowing = False
         self.is_met = False
         """Whether the service has given a receipt since this began: it knows this log as it is."""
@@ -214,20 +215,31 @@ class Uplink:
         """Read the next batch while one is under way, and send it too as long as receipts come.
 
         It goes out once the one before has left. The service takes the batches of a log one by one, so it
-        has nothing to do twice; should the one before fail, nobody looks at the answer to this one.
+        has nothing to do twice; should the one before fail, nobody looks at the answer to this one. Of a
+        backlog, the batch behind it is read meanwhile.
         """
         hoped = delivered(self._delivery, flight.batch.checkpoint.size)
-        self._next = await self.aside(self._batches.next, hoped)
+        reading, self._reading = self._reading or self._read(hoped), None
+        self._next = await reading
         if self._next is not None and self._is_flowing:
             await flight.left.wait()
             if not flight.answer.done():
                 self._flight = _Flight(self._next, self._post, is_ahead=True)
+                size = self._next.checkpoint.size
+                if self._next.log_size - size >= self._terms.batch_entries:  # a whole one is there
+                    self._reading = self._read(delivered(hoped, size))
+
+    def _read(self, delivery: Delivery) -> asyncio.Future[Outgoing | None]:
+        """Begin to read the batch that such a state asks for."""
+        return asyncio.ensure_future(self.aside(self._batches.next, delivery))
 
     def _drop(self) -> None:
-        """Forget the next batch, which was chosen in the hope of a receipt."""
+        """Forget the next batches, which were chosen in the hope of a receipt."""
         if self._flight is not None:
             self._flight.answer.cancel()
-        self._next = self._flight = None
+        if self._reading is not None and not self._reading.cancel():
+            self._reading.exception()  # whoever reads there next meets it
+        self._next = self._flight = self._reading = None
 
     async def aside(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Read or write in the one thread that uses log and receipts."""

@@ -287,7 +287,7 @@ def ask_witnesses(
 
 def _renewal(uplink: UplinkSettings, witness: FurtherWitness, now_ms: Callable[[], int]) -> Renewal:
     """Open what is shown to one witness; what it leaves open is that of the uplink."""
-    certificate, key = witness.certificate or uplink.certificate, witness.certificate_key or uplink.key
+    certificate, key = witness.certificate or uplink.certificate, witness.certificate_key or uplink.transport
     ca = witness.ca or uplink.ca
     if certificate is None or key is None or ca is None:
         raise OperatorError(f"{witness.url} has no certificate, key or ca", "Set those of uplink")

@@ -1,11 +1,13 @@
-"""Fixtures of the uplink's tests: a trial site and a log that is on the gateway's disk."""
+"""Fixtures of the uplink's tests: a trial site, a log on the gateway's disk, an enrolment server."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.gateway.uplink.registry import Registry
 from tests.sealed import SealedLog
 from tests.trial import Site
 
@@ -22,3 +24,11 @@ def log(site: Site) -> SealedLog:
     log = SealedLog()
     site.admit(log)
     return log
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    """Make an enrolment server, which does not run yet."""
+    made = Registry(tmp_path / "registry")
+    yield made
+    made.enrolments.close()

@@ -12,7 +12,8 @@ from coldseal.gateway.uplink.https import Channel
 from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.runner import Bell, Post, Uplink
 from tests.sealed import COSIGNED, SealedLog
-from tests.trial import STORE_KEY, Site, until
+from tests.trial import STORE_KEY, Site
+from tests.waiting import until
 
 RETRY = RetryPolicy(initial_s=0.01, max_s=0.05)
 
@@ -28,6 +29,10 @@ class Delivering:
     async def published(self, size: int) -> None:
         """Wait until so many entries have a receipt."""
         await until(lambda: self.uplink.delivery.published == size)
+
+    async def has_published(self, size: int) -> None:
+        """Wait until at least so many entries have a receipt."""
+        await until(lambda: self.uplink.delivery.published >= size)
 
 
 @asynccontextmanager

@@ -24,7 +24,8 @@ from coldseal.service.registrar import Registrar
 from coldseal.service.server import ApiServer
 from coldseal.settings import Address
 from coldseal.signing.private_files import write_private_file
-from tests.trial import now, until
+from tests.trial import now
+from tests.waiting import until
 
 KEY = bytes(range(32))
 TOKEN_S = 3600
@@ -121,3 +122,11 @@ class Registry:
 def renewer(keeper: Keeper, home: Path) -> Renewer:
     """Give what runs a keeper."""
     return Renewer([keeper], home / KEPT, now_s=keeper.now_s)
+
+
+async def renewed_now(keeper: Keeper, home: Path) -> Renewer:
+    """Have a keeper ask at once, as a person may; gives what runs it."""
+    running = renewer(keeper, home)
+    running.demand()
+    await running.round()
+    return running

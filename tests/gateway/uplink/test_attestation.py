@@ -21,7 +21,7 @@ from coldseal.gateway.attesting import NAME, Told, open_machine, read_told, rend
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.uplink.attestation import AttestationWay, attest_once, keep_attested, recover_once
 from coldseal.gateway.uplink.enrolment import keep_renewed
-from coldseal.gateway.uplink.https import Reply
+from coldseal.gateway.uplink.posting import Reply
 from coldseal.gateway.uplink.renewal import Renewal
 from coldseal.identity.contexts import client_context
 from coldseal.identity.peer import read_peer
@@ -32,7 +32,8 @@ from tests.gateway.uplink.test_faults import port_of
 from tests.gateway.uplink.test_process import configure, program
 from tests.sealed import GATEWAY, SealedLog
 from tests.signing.machines import HANDLE, BootedMachine, machine, roots
-from tests.trial import DEADLINE_S, Site, now, until
+from tests.trial import DEADLINE_S, Site, now
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -233,13 +234,13 @@ async def test_attestation_and_renewal_together_bring_an_ended_certificate_back(
         await attest_once(config, site.context, now_ms=lambda: 5_000)
         site.authority.renew(certificate, now=now() - timedelta(days=30), days=1)
         assert config.uplink.certificate is not None
-        assert config.uplink.key is not None
+        assert config.uplink.transport is not None
         assert config.uplink.ca is not None
 
         def now_ms() -> int:
             return round(now().timestamp() * 1000)
 
-        renewal = Renewal(config.uplink.certificate, config.uplink.key, config.uplink.ca, now_ms=now_ms)
+        renewal = Renewal(config.uplink.certificate, config.uplink.transport, config.uplink.ca, now_ms=now_ms)
         beside = (
             keep_attested(config, renewal.context, now_ms=now_ms, chance=lambda: 1.0),
             keep_renewed(

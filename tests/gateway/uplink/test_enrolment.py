@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import ssl
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,26 +16,8 @@ from coldseal.identity.authority import create_authority
 from coldseal.identity.contexts import client_context
 from coldseal.identity.files import replace_private_file
 from coldseal.identity.pair import Pair
-from coldseal.observe.logs import configure
-from tests.gateway.uplink.registry import Registry, renewer
+from tests.gateway.uplink.registry import Registry, renewed_now, renewer
 from tests.trial import now
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    """Make an enrolment server, which does not run yet."""
-    made = Registry(tmp_path / "registry")
-    yield made
-    made.enrolments.close()
 
 
 @pytest.fixture
@@ -86,9 +67,7 @@ async def test_a_key_may_stay(registry: Registry, home: Path) -> None:
     before, key = serial(pair), pair.key.read_bytes()
     async with registry.running():
         keeper = registry.keeper(pair, home, new_key=False)
-        running = renewer(keeper, home)
-        running.demand()
-        await running.round()
+        await renewed_now(keeper, home)
     assert serial(pair) != before
     assert pair.key.read_bytes() == key
 
@@ -102,9 +81,7 @@ async def test_a_server_that_is_away_is_asked_again_and_said_once(
     async with registry.running():
         port = int(registry.address.rpartition(":")[2])
         keeper = registry.keeper(pair, home)
-        running = renewer(keeper, home)
-    running.demand()
-    await running.round()
+    running = await renewed_now(keeper, home)
     waiting = pair.next_key().public_key()
     for _ in range(4):
         running.demand()
@@ -175,9 +152,7 @@ async def test_a_refused_request_is_followed_by_one_for_another_key(registry: Re
     async with registry.running():
         registry.authority.revoke([pair.certificate], now=now())
         keeper = registry.keeper(pair, home)
-        running = renewer(keeper, home)
-        running.demand()
-        await running.round()
+        await renewed_now(keeper, home)
         assert keeper.standing.failed == {"refused": 1}
         assert not pair.key.with_name(pair.key.name + ".next").exists()
 
@@ -190,9 +165,7 @@ async def test_a_server_of_another_ca_is_told_nothing(registry: Registry, home: 
     before = serial(pair)
     async with registry.running():
         keeper = registry.keeper(pair, home)
-        running = renewer(keeper, home)
-        running.demand()
-        await running.round()
+        await renewed_now(keeper, home)
     assert list(keeper.standing.failed) == ["unreachable"]
     assert serial(pair) == before
     assert registry.enrolments.history() == []
@@ -204,10 +177,8 @@ async def test_files_of_ours_that_are_wrong_are_named(registry: Registry, home: 
     good = pair.certificate.read_bytes()
     async with registry.running():
         keeper = registry.keeper(pair, home)
-        running = renewer(keeper, home)
         replace_private_file(pair.certificate, b"rubbish")
-        running.demand()
-        await running.round()
+        running = await renewed_now(keeper, home)
         assert keeper.standing.failed == {"own-files": 1}
         replace_private_file(pair.certificate, good)
         keeper.state = _soon(keeper.state)

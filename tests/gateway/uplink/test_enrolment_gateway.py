@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from coldseal.gateway.uplink.enrolment import desk_of, hang_up, keep_renewed, li
 from coldseal.gateway.uplink.keeping import Bundles
 from coldseal.identity.authority import create_authority
 from coldseal.identity.trust import encode_bundle, parse_bundle
-from coldseal.observe.logs import configure
 from tests.gateway.uplink.registry import Registry
-from tests.trial import now, until
+from tests.trial import now
+from tests.waiting import until
 
 WAITING = """
 import signal, sys
@@ -28,23 +27,6 @@ signal.signal(signal.SIGHUP, lambda *_: sys.exit(7))
 print("ready", flush=True)
 signal.pause()
 """
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    """Make an enrolment server, which does not run yet."""
-    made = Registry(tmp_path / "registry")
-    yield made
-    made.enrolments.close()
 
 
 def load(folder: Path, url: str, more: str = "", *overrides: str) -> GatewayConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,26 +12,8 @@ from cryptography import x509
 from coldseal.gateway.uplink.keeping import Desk
 from coldseal.gateway.uplink.lists import ListFiles
 from coldseal.identity.authority import create_authority
-from coldseal.observe.logs import configure
 from tests.gateway.uplink.registry import Registry
 from tests.trial import now
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    """Make an enrolment server, which does not run yet."""
-    made = Registry(tmp_path / "registry")
-    yield made
-    made.enrolments.close()
 
 
 def revoked(path: Path) -> set[int]:

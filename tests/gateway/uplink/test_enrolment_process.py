@@ -13,7 +13,8 @@ from tests.gateway.uplink.deliveries import grown
 from tests.gateway.uplink.test_faults import port_of, verify_delivered
 from tests.gateway.uplink.test_process import configure, program, published
 from tests.sealed import GATEWAY, SealedLog
-from tests.trial import Site, now, until
+from tests.trial import Site, now
+from tests.waiting import until
 
 LONG_AGO = timedelta(days=90)
 

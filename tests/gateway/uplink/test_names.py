@@ -15,6 +15,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
+from msgspec.structs import replace
 
 from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.tables.egress import Egress
@@ -103,7 +104,7 @@ def ended(caller: socket.socket, context: ssl.SSLContext | None) -> socket.socke
 
 def asking(server: Server, **more: object) -> Egress:
     """Give a configuration that asks this server."""
-    return Egress(resolver=(Address(f"127.0.0.1:{server.port}"),), **more)  # type: ignore[arg-type] # by name
+    return replace(Egress(resolver=(Address(f"127.0.0.1:{server.port}"),)), **more)
 
 
 @pytest.mark.parametrize("is_truncating", [False, True], ids=["datagram", "stream"])
@@ -166,7 +167,7 @@ def make(folder: Path) -> Path:
 
 def test_the_library_is_needed_only_where_servers_are_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     """And its absence is told with the cure."""
-    monkeypatch.setitem(sys.modules, "dns.nameserver", None)
+    monkeypatch.setitem(sys.modules, "dns", None)
 
     assert names_of(Egress()) is system_names
     with pytest.raises(OperatorError, match="pip install"):

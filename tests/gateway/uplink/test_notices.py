@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 
-import pytest
-
 from coldseal.core.log.delivery.notices import Finder, Request, Told, parse_notices
-from coldseal.core.log.delivery.sender import Phase, Terms
+from coldseal.core.log.delivery.sender import Phase, Terms, begin
 from coldseal.core.log.delivery.wire import Answer, Kind, Refused, Unavailable
 from coldseal.core.log.record import Chain, parse_entry
 from coldseal.gateway.store.log import Group
@@ -20,25 +18,16 @@ from coldseal.gateway.store.space import Limits
 from coldseal.gateway.uplink.https import Channel, NoticeChannel
 from coldseal.gateway.uplink.notices import STRETCH, Announcer
 from coldseal.gateway.uplink.runner import Bell, Post
-from coldseal.observe.logs import configure
 from coldseal.service.app import Service
 from tests.gateway.uplink.deliveries import RETRY, Delivering, delivering_by, grown
 from tests.gateway.uplink.test_faults import port_of, verify_delivered
 from tests.gateway.uplink.test_process import configure as write_configuration
 from tests.gateway.uplink.test_process import outcome, program, published
 from tests.sealed import ORIGIN, SealedLog
-from tests.trial import STORE_KEY, Site, until
+from tests.trial import STORE_KEY, Site
+from tests.waiting import until
 
 URGENT = ("excursion", "alarm", "gap", "clock")
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
 
 
 @dataclass
@@ -289,6 +278,22 @@ async def test_a_log_that_cannot_be_read_now_is_looked_at_later(site: Site, log:
         await site.store(grown(log, 200))
         bell.grow()
         await until(lambda: bool(desk.requests))
+
+
+async def test_a_backlog_that_is_soon_gone_is_not_looked_through(site: Site, log: SealedLog) -> None:
+    """As fast as it goes, each alarm comes in its order before a person has read the notice."""
+    grown(log, *[50] * 5)
+    log.seal("alarm", {"sensor": "probe-1"})
+    await site.store(grown(log, 50))
+    async with delivering_by(site, Gate().post) as up:
+        with closing(site.reader()) as reader:
+            terms = Terms(site.witness, 10, RETRY)
+            announcer = Announcer(
+                up.uplink, reader, Desk().post, terms, Finder(URGENT), bell=Bell(), chance=lambda: 0.5
+            )
+            found = [announcer._prepare(begin(size)) for size in (1, 10, 100, 100)]
+
+    assert [bool(each) for each in found] == [True, True, False, True]
 
 
 async def test_no_urgent_kinds_tell_nothing(site: Site, log: SealedLog) -> None:

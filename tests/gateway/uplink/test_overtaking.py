@@ -13,7 +13,8 @@ from tests.gateway.uplink.deliveries import delivering_by, grown
 from tests.gateway.uplink.test_faults import port_of
 from tests.gateway.uplink.test_notices import Gate, announced, announcing
 from tests.sealed import ORIGIN, SealedLog
-from tests.trial import STORE_KEY, Site, until
+from tests.trial import STORE_KEY, Site
+from tests.waiting import until
 
 
 async def test_an_excursion_overtakes_a_backlog_with_the_checkpoint_that_proves_it(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,12 +16,14 @@ from coldseal.gateway.refusal import read_refusal
 from coldseal.gateway.tables.outward import FurtherWitness, Uplink
 from coldseal.gateway.uplink import witnesses
 from coldseal.gateway.uplink.receipts import Receipts
+from tests.gateway.beside import running
 from tests.gateway.uplink.deliveries import grown
 from tests.gateway.uplink.test_faults import port_of, verify_delivered
 from tests.gateway.uplink.test_timestamps import kept, store_segments
 from tests.sealed import ORIGIN, SealedLog, new_keys
-from tests.trial import DEADLINE_S, STORE_KEY, Site, until
+from tests.trial import DEADLINE_S, STORE_KEY, Site
 from tests.tsa import Authority, Desk
+from tests.waiting import until
 
 
 def configure(site: Site, port: int, **changes: str) -> Path:
@@ -50,23 +50,8 @@ def configure(site: Site, port: int, **changes: str) -> Path:
     return path
 
 
-@asynccontextmanager
-async def program(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the process, and end it by its own id."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "coldseal.gateway.uplink.process",
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+program = partial(running, "uplink")
+"""Runs the process."""
 
 
 def published(site: Site) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
@@ -19,25 +19,17 @@ from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.renewal import Renewal
 from coldseal.gateway.uplink.witnesses import _renewal
 from coldseal.identity.authority import create_authority
-from coldseal.observe.logs import configure
 from coldseal.service.app import Service
+from coldseal.settings import KeyPlace
 from tests.gateway.uplink.deliveries import Delivering, delivering_by, grown
 from tests.gateway.uplink.test_faults import port_of, verify_delivered
 from tests.gateway.uplink.test_process import configure as write_configuration
 from tests.gateway.uplink.test_process import program, published
 from tests.sealed import SealedLog
-from tests.trial import STORE_KEY, Site, now, until
+from tests.trial import STORE_KEY, Site, now
+from tests.waiting import until
 
 LONG_AGO = timedelta(days=90)
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
 
 
 def renewal_of(site: Site, certificate: Path | None = None) -> Renewal:
@@ -84,7 +76,7 @@ async def test_a_renewal_between_two_batches_costs_none(site: Site, log: SealedL
     await site.store(grown(log, *[40] * 25))
     async with site.running() as service, renewing(site, service) as up:
         for size in range(201, 1001, 200):
-            await until(lambda size=size: up.uplink.delivery.published >= size)  # type: ignore[misc] # a default binds it
+            await up.has_published(size)
             site.authority.renew(site.certificates["gateway"], now=now())
         await up.published(1001)
         assert up.receipts.status().failed == {}
@@ -143,7 +135,7 @@ async def test_files_that_cannot_be_used_leave_what_was_in_use(
 async def test_what_is_shown_to_a_further_witness_is_renewed_too(site: Site) -> None:
     """With the uplink's files where it has none of its own."""
     path = site.certificates["gateway"]
-    settings = UplinkSettings(certificate=path, key=path.with_suffix(".key"), ca=site.trust)
+    settings = UplinkSettings(certificate=path, key=KeyPlace(str(path.with_suffix(".key"))), ca=site.trust)
     renewal = _renewal(settings, FurtherWitness(url="https://w1", key="w1"), lambda: 0)
     before = renewal.context()
     site.authority.renew(path, now=now())

@@ -16,7 +16,8 @@ from coldseal.gateway.uplink import runner as module
 from coldseal.gateway.uplink.receipts import Receipts
 from tests.gateway.uplink.deliveries import delivering_by, grown
 from tests.sealed import SealedLog, cosigned, witness_key
-from tests.trial import Site, until
+from tests.trial import Site
+from tests.waiting import until
 
 
 class Post:
@@ -204,3 +205,27 @@ async def test_the_next_batch_follows_before_the_answer_while_receipts_come(tria
     covered = sorted(set(plain.batches))
     assert covered[0][0] == 0
     assert covered[-1][1] == 81
+
+
+async def test_of_a_backlog_one_more_batch_is_read_while_two_are_under_way(trial: Site) -> None:
+    """It is at hand when the next receipt comes; a failure takes it back too."""
+    await trial.store(grown(SealedLog(), *[10] * 8))
+    plain = Post(lambda number: Unavailable(Kind.BUSY, "503") if number == 2 else None)
+    gate, under_way = asyncio.Event(), 0
+
+    async def post(body: bytes, left: asyncio.Event) -> Answer:
+        nonlocal under_way
+        under_way += 1
+        left.set()
+        if plain.batches:  # the first receipt is out
+            await gate.wait()
+        return await plain(body, left)
+
+    async with delivering_by(trial, post, batch_entries=10) as up:
+        await until(lambda: up.uplink._reading is not None and up.uplink._reading.done())
+        assert under_way == 3
+        gate.set()
+        await up.published(81)
+        assert up.uplink._reading is None
+
+    assert max(plain.batches) == (71, 81)

@@ -27,8 +27,9 @@ from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.timestamps import Stamping, load_roots, stamp_segments
 from coldseal.gateway.uplink.tokens import StoredTimestamp, TimestampStatus, Tokens
 from tests.sealed import SealedLog
-from tests.trial import STORE_KEY, until
+from tests.trial import STORE_KEY
 from tests.tsa import Authority, Desk, Manner
+from tests.waiting import until
 
 RETRY = RetryPolicy(initial_s=0.001, max_s=0.01)
 NOW_MS = 1_800_000_000_000

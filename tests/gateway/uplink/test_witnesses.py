@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,25 +19,16 @@ from coldseal.gateway.uplink.rounds import Rounds
 from coldseal.gateway.uplink.runner import Bell
 from coldseal.gateway.uplink.witness_http import WitnessChannel
 from coldseal.gateway.uplink.witnesses import Cosigner, Peer
-from coldseal.observe.logs import configure
 from coldseal.service.admission import encode_log_file
 from tests.gateway.uplink.deliveries import RETRY, Delivering, delivering, grown
 from tests.gateway.uplink.test_faults import port_of
 from tests.sealed import COSIGNED, ORIGIN, SealedLog
-from tests.trial import Site, until
+from tests.trial import Site
+from tests.waiting import until
 
 SECOND = "second.example"
 NAMED = f"service.name={SECOND}"
 INTERVAL_S = 0.02
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
 
 
 @pytest.fixture
