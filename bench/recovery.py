@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from bench.programs import MeasurementError, coldseal, wait_until
 from bench.report import Row
-from bench.rows import PROMPT
-from bench.sites import make_gateway, make_service, run_gateway
+from bench.sites import PROMPT, make_gateway, make_service, run_gateway
 from coldseal.gateway.config import load_gateway
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.uplink.process import LOG_FOLDER

@@ -21,6 +21,9 @@ SENSORS = 500
 SITE = "bench"
 _numbers = itertools.count(1)
 
+PROMPT = ("uplink.retry_max_s=0.5", "checkpoint.seconds=1")
+"""Settings for rows that wait for the end of a backlog: else its last checkpoint may come a minute later."""
+
 SLOW_FSYNC = (
     "strace",
     "-f",

@@ -45,7 +45,7 @@ class TableComparison:
         expected = (rows_before(stretch.table) if self._is_before else stretch.table).encode()
         found = self._file.read(len(expected))
         if found != expected:
-            self._differ(self._find(stretch.first, found))
+            self._differ(self._find(stretch, found))
         self._last = stretch.first + len(stretch.leaves) // HASH_SIZE - 1
 
     def finish(self) -> None:
@@ -59,10 +59,13 @@ class TableComparison:
         """Note the difference."""
         self.fault = Fault(Verdict.CSV, seq, _DETAIL)
 
-    def _find(self, first: int, found: bytes) -> int:
+    def _find(self, stretch: Stretch, found: bytes) -> int:
         """Name the entry, where only its stretch is known."""
-        file = next(file for file in self._bundle.files if any(first == start for start, _ in file.pieces))
-        pieces, _ = cut(file, self._archive.read(file.name, MAX_ENTRIES))
-        entries = next(piece.entries for piece in pieces if piece.run[0] == first)
+        places = range(stretch.first, stretch.first + len(stretch.leaves) // HASH_SIZE)
+        entries: list[bytes] = []
+        for file in self._bundle.files:
+            if any(first in places for first, _ in file.pieces):
+                pieces, _ = cut(file, self._archive.read(file.name, MAX_ENTRIES))
+                entries += (raw for run, held in pieces if run[0] in places for raw in held)
         table = found.decode(errors="replace")
-        return first_difference(table, first, entries, is_before=self._is_before)
+        return first_difference(table, stretch.first, entries, is_before=self._is_before)

@@ -11,7 +11,8 @@ import os
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from types import ModuleType
+from typing import IO, TYPE_CHECKING, Final
 
 from coldseal.errors import OperatorError
 from coldseal.evidence.reader import DamagedBundleError
@@ -106,7 +107,7 @@ def _unpack(path: Path, packed: IO[bytes], plain: IO[bytes]) -> None:
         raise DamagedBundleError(f"{path} has something behind its compressed part")
 
 
-def _zstandard() -> Any:  # noqa: ANN401 # a module
+def _zstandard() -> ModuleType:
     """Give the package, or say how to do without it."""
     try:
         import zstandard  # noqa: PLC0415 # a bare installation verifies without it

@@ -200,7 +200,7 @@ def parse_moment(text: str) -> str:
 def render_moment(moment: datetime | date) -> str:
     """Write a time as entries do."""
     if not isinstance(moment, datetime):
-        moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 # the next line gives it one
+        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -33,6 +33,8 @@ INLINE_ENTRIES: Final = 2_000
 """Below this many entries, starting processes would cost more than it gains."""
 
 ENTRIES_PER_TASK: Final = 4096
+_LAST_TASKS: Final = 16
+"""No task has more than this part of what is left."""
 
 FOREKNOWN: Final = SETTINGS | {"prune"}
 """Kinds of entries that must be known before all are examined: what they say holds for others."""
@@ -82,16 +84,32 @@ class Examined:
     is_tabled: bool
 
     def __call__(self, archive: Archive) -> list[Stretch]:
-        """Give a stretch for each piece of a run."""
-        found: list[Stretch] = []
+        """Give a stretch for each piece of a run, and one for pieces that touch."""
+        pieces: list[Piece] = []
+        faults: list[Fault] = []
         for file in self.files:
-            pieces, faults = cut(file, archive.read(file.name, MAX_ENTRIES))
-            for run, entries in pieces:
-                made = examine_entries(self.rules, run[0], entries, is_tabled=self.is_tabled)
-                mine = tuple(fault for fault in faults if run[0] <= fault.seq <= run[1])
-                faults = [fault for fault in faults if fault not in mine]
-                found.append(replace(made, faults=made.faults + mine) if mine else made)
+            more, bad = cut(file, archive.read(file.name, MAX_ENTRIES))
+            pieces += more
+            faults += bad
+        found: list[Stretch] = []
+        for run, entries in joined(pieces):
+            made = examine_entries(self.rules, run[0], entries, is_tabled=self.is_tabled)
+            mine = tuple(fault for fault in faults if run[0] <= fault.seq <= run[1])
+            faults = [fault for fault in faults if fault not in mine]
+            found.append(replace(made, faults=made.faults + mine) if mine else made)
         return found
+
+
+def joined(pieces: Iterable[Piece]) -> list[Piece]:
+    """Make one of pieces that touch; where entries are missing from one, the next stands by itself."""
+    found: list[Piece] = []
+    for run, entries in pieces:
+        if found and found[-1].run[0] + len(found[-1].entries) == run[0]:
+            (first, _), before = found.pop()
+            found.append(Piece((first, run[1]), before + entries))
+        else:
+            found.append(Piece(run, entries))
+    return found
 
 
 def rules_for(rules: Rules, files: Sequence[EntryFile]) -> Rules:
@@ -148,16 +166,16 @@ def _is_setting(raw: bytes) -> bool:
         return False
 
 
-def share(files: Iterable[EntryFile]) -> Iterator[tuple[EntryFile, ...]]:
-    """Share files out in parts of about the same length."""
+def share(files: Sequence[EntryFile]) -> Iterator[tuple[EntryFile, ...]]:
+    """Share files out in parts of about the same length, shorter towards the end: processes end together."""
     part: list[EntryFile] = []
-    count = 0
+    count, left = 0, sum(file.length for file in files)
     for file in files:
         part.append(file)
         count += file.length
-        if count >= ENTRIES_PER_TASK:
+        if count >= min(ENTRIES_PER_TASK, left // _LAST_TASKS):
             yield tuple(part)
-            part, count = [], 0
+            part, count, left = [], 0, left - count
     if part:
         yield tuple(part)
 

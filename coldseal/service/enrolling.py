@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -58,7 +59,8 @@ class Enrolling:
         self._bundle = config.service.data / BUNDLE
         factory = _factory(est)
         self.enrolments = Enrolments.open(config.service.data, key)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.enrolments.close)
             self._registrar = Registrar(
                 folder,
                 self.enrolments,
@@ -72,9 +74,7 @@ class Enrolling:
             self._refresh_files()
             trust = Tls(certificate=config.tls.certificate, key=config.tls.key, client_ca=self._bundle)
             self._certificate = Certificate(trust, require=False)
-        except Exception:
-            self.enrolments.close()
-            raise
+            undo.pop_all()
         api = self._api = EstApi(
             self._registrar,
             metrics,

@@ -7,7 +7,7 @@ most one line. Both files are looked at again when they change. Decides nothing 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -113,13 +113,17 @@ class Factory:
         return _Loaded(issuers, lines)
 
 
+_SHOWN: Final = 300
+"""Characters of a description."""
+
+
 def describe(certificate: x509.Certificate) -> str:
     """Name a factory certificate, for the queue and the history."""
     serial = render_serial(certificate.serial_number)
     text = (
         f"{certificate.subject.rfc4514_string()}, serial {serial}, by {certificate.issuer.rfc4514_string()}"
     )
-    return text if len(text) <= 300 else f"{text[:300]}…"  # noqa: PLR2004 # a line for people
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _has_signed(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:

@@ -9,10 +9,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-import signal
-import threading
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log.delivery.receiver import history_at
@@ -20,6 +17,7 @@ from coldseal.core.log.delivery.signatures import Refutation, refute
 from coldseal.errors import UnavailableError
 from coldseal.observe import events
 from coldseal.observe.logs import Log
+from coldseal.service.checking import prepare_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,14 +64,14 @@ class Verifier:
         """Stop the processes; what they were at is forgotten."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    async def refute(self, keys: RecordKeys, mode: str, first: int, frames: bytes) -> list[Refutation]:
-        """Check a bundle's entries one by one, spread over the processes.
+    async def refute(self, keys: RecordKeys, mode: str, first: int, *bundles: bytes) -> list[Refutation]:
+        """Check the entries of bundles one by one, spread over the processes.
 
         Args:
             keys: each record key of the log with the first seq that it signs, in order.
             mode: the log's sealing mode.
-            first: seq of the bundle's first entry.
-            frames: the bundle.
+            first: seq of the first entry.
+            bundles: framed entries, one bundle behind the other.
 
         Raises:
             UnavailableError: the processes keep dying.
@@ -81,7 +79,7 @@ class Verifier:
         for _ in range(ATTEMPTS):
             pool = self._pool
             try:
-                return await self._spread(pool, keys, mode, first, frames)
+                return await self._spread(pool, keys, mode, first, bundles)
             except BrokenExecutor as fault:
                 cause = str(fault)
                 if pool is self._pool:
@@ -96,12 +94,12 @@ class Verifier:
             _log.emit(events.SIGNATURE_REFUTED, origin=origin, seq=each.seq, reason=each.reason)
 
     async def _spread(
-        self, pool: ProcessPoolExecutor, keys: RecordKeys, mode: str, first: int, frames: bytes
+        self, pool: ProcessPoolExecutor, keys: RecordKeys, mode: str, first: int, bundles: Sequence[bytes]
     ) -> list[Refutation]:
-        """Hand the bundle's parts to the pool and bring the findings back in order."""
+        """Hand the bundles' parts to the pool and bring the findings back in order."""
         loop = asyncio.get_running_loop()
         parts = [
-            loop.run_in_executor(pool, refute, keys, mode, first + at, part) for at, part in _split(frames)
+            loop.run_in_executor(pool, refute, keys, mode, first + at, part) for at, part in _split(*bundles)
         ]
         return [each for found in await asyncio.gather(*parts) for each in found]
 
@@ -109,7 +107,7 @@ class Verifier:
         """Make a pool of fresh processes, which share nothing with this one."""
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(
-            self._workers, mp_context=context, initializer=_prepare_worker, initargs=(self._niceness,)
+            self._workers, mp_context=context, initializer=prepare_worker, initargs=(self._niceness,)
         )
 
 
@@ -122,8 +120,8 @@ class _Stretch:
         """Hand them to the processes."""
         self.first = bundles[0][0]
         self.end = self.first + sum(count for _, count, _ in bundles)
-        frames = b"".join(part for _, _, part in bundles)
-        self.findings = asyncio.ensure_future(verifier.refute(keys, mode, self.first, frames))
+        frames = (part for _, _, part in bundles)
+        self.findings = asyncio.ensure_future(verifier.refute(keys, mode, self.first, *frames))
 
 
 class Audit:
@@ -195,29 +193,21 @@ class Audit:
         return _Stretch(self._verifier, history.record_keys, summary.mode, bundles)
 
 
-def _split(frames: bytes) -> Iterator[tuple[int, bytes]]:
-    """Cut a bundle between entries: the place of each part's first entry, and the part."""
-    at = start = count = 0
-    first = 0
-    end = len(frames)
-    while at < end:
-        at += 2 + int.from_bytes(frames[at : at + 2])
-        count += 1
-        if count == CHUNK_ENTRIES or at >= end:
-            yield first, frames[start:at]
-            first, start, count = first + count, at, 0
-
-
-def _prepare_worker(niceness: int) -> None:
-    """Set a worker up: its priority, deaf to the terminal's ^C, and gone when its parent is gone."""
-    os.nice(niceness)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    """End this process once the one that started it has died, in whatever way."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+def _split(*bundles: bytes) -> Iterator[tuple[int, bytes]]:
+    """Cut bundles that follow one another between entries: the first place and the bytes of each part."""
+    first = count = 0
+    held: list[bytes] = []
+    for frames in bundles:
+        at, end = 0, len(frames)
+        while at < end:
+            start = at
+            while at < end and count < CHUNK_ENTRIES:
+                at += 2 + (frames[at] << 8 | frames[at + 1])
+                count += 1
+            held.append(frames[start:at])
+            if count == CHUNK_ENTRIES:
+                yield first, b"".join(held)
+                first, count = first + CHUNK_ENTRIES, 0
+                held.clear()
+    if held:
+        yield first, b"".join(held)

@@ -11,8 +11,8 @@ from coldseal.core.log.canonical import Value, encode_base64
 from coldseal.core.log.checkpoint import Note
 from coldseal.core.log.evidence import Policy
 from coldseal.core.log.merkle import leaf_hash
+from coldseal.core.log.pace import DRIFT_MS, millis
 from coldseal.core.log.record import MAX_ENTRY, Chain, parse_entry, parse_frames
-from coldseal.core.log.stretch import DRIFT_MS, millis
 from coldseal.evidence.verification import Question, verify_bundle
 from tests.attacks.attack import Attack, Caught, Play, Stage, Where, Who
 from tests.page.builder import ORIGIN, WITNESSES, Files, Story, honest, new_record, with_lines

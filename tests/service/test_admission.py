@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,18 +11,8 @@ import pytest
 
 from coldseal.core.log.delivery.receiver import AdmittedLog
 from coldseal.errors import OperatorError
-from coldseal.observe.logs import configure
 from coldseal.service.admission import Admission, encode_log_file, parse_log_file
 from tests.sealed import GATEWAY, ORIGIN, SealedLog, log_keys, new_keys
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from coldseal.service import app as module
 from coldseal.service.app import Service
 from coldseal.service.verification import Audit
 from tests.sealed import ORIGIN, SealedLog
-from tests.trial import Site, until
+from tests.trial import Site
+from tests.waiting import until
 
 
 async def show(service: Service, path: str) -> tuple[int, Any]:

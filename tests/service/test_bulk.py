@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet  # type: ignore[import-untyped] # it has no types
+import pyarrow.parquet
 import pytest
 
 from coldseal.cli.main import run
@@ -122,7 +122,8 @@ def test_each_closed_range_becomes_a_table_under_a_signed_manifest(trial: Trial,
     table = pyarrow.parquet.read_table(trial.file(256, ".parquet"))
     rows = table.to_pylist()
     assert table.column_names == [
-        *("seq", "t", "device", "sensor", "quantity", "value", "unit", "flags", "kind", "leaf", "entry"),
+        *("seq", "t", "device", "sensor", "quantity", "value", "unit", "flags", "kind"),
+        *("indication", "calibration", "leaf", "entry"),
     ]
     entry = parse_entry(log.entries[257])
     assert (rows[1]["seq"], rows[1]["value"], rows[1]["unit"]) == (257, "4.71", "Cel")
@@ -149,6 +150,26 @@ def test_a_message_with_several_quantities_has_as_many_rows_and_one_entry() -> N
     assert rows[1]["flags"] == "implausible sequence"
     assert (rows[4]["kind"], rows[4]["entry"]) == (None, b"no entry")
     assert decode_table(encode_table(0, []), 0, "x") == []
+
+
+def test_a_corrected_value_stands_beside_what_the_sensor_showed() -> None:
+    """With the unit of that, and the calibration; a table from before that has neither is whole as well."""
+    log = SealedLog()
+    items: list[canonical.Value] = [
+        {"c": "c17c95a6", "i": "40.10", "iu": "[degF]", "n": "t1", "u": "Cel", "v": "4.56"},
+        {"c": "c17c95a6", "i": "4.50", "n": "t2", "u": "Cel", "v": "4.56"},
+        {"n": "t3", "u": "Cel", "v": "4"},
+    ]
+    log.seal("reading", {"q": items, "sensor": "door"})
+    table = pyarrow.parquet.read_table(pyarrow.BufferReader(encode_table(0, log.entries)))
+    assert table.column("indication").to_pylist()[1:] == ["40.10 [degF]", "4.50", None]
+    assert table.column("calibration").to_pylist()[1:] == ["c17c95a6", "c17c95a6", None]
+    before, half = pyarrow.BufferOutputStream(), pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table.drop_columns(["indication", "calibration"]), before)
+    assert decode_table(before.getvalue().to_pybytes(), 0, "x") == log.entries
+    pyarrow.parquet.write_table(table.drop_columns(["calibration"]), half)
+    with pytest.raises(BulkDamagedError, match="something else"):
+        decode_table(half.getvalue().to_pybytes(), 0, "x")
 
 
 def test_a_second_run_writes_what_has_come_since(trial: Trial, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,8 @@ from coldseal.service.app import Service
 from coldseal.service.factory import Factory
 from coldseal.service.own_certificate import RETRY_S, OwnCertificate
 from tests.service.est_client import Answer, EstClient, run
-from tests.trial import Site, now, until
+from tests.trial import Site, now
+from tests.waiting import until
 
 GATEWAY = ("URI:urn:coldseal:gateway:gw-7", "DNS:localhost", "IP:127.0.0.1", "IP:::1")
 NEWKEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")

@@ -19,7 +19,7 @@ from coldseal.service.ledger import Ledger
 from coldseal.service.storage.sqlite import SqliteLedger
 from coldseal.service.storage.values import Receipted
 from tests.service.test_storage import KEY, ORIGIN, evidence, piece
-from tests.trial import until
+from tests.waiting import until
 
 
 class GatedStore(SqliteLedger):

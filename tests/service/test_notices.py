@@ -18,7 +18,8 @@ from coldseal.service.storage.announced import MAX_ANNOUNCED
 from tests.sealed import ORIGIN, SealedLog
 from tests.service.bench import Bench
 from tests.service.conftest import OpenBench
-from tests.trial import Site, until, url
+from tests.trial import Site, url
+from tests.waiting import until
 
 
 def notices_of(bench: Bench) -> Notices:

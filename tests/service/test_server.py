@@ -35,7 +35,8 @@ from coldseal.service import server as module
 from coldseal.service.app import Service
 from coldseal.settings import Address
 from tests.sealed import GATEWAY, ORIGIN, SealedLog
-from tests.trial import Site, now, until, url
+from tests.trial import Site, now, url
+from tests.waiting import until
 
 HEADERS = {"Content-Type": BATCH_TYPE}
 

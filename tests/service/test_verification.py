@@ -8,30 +8,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from coldseal.core.log.delivery.signatures import refute
 from coldseal.core.log.record import frame, parse_frames
 from coldseal.errors import UnavailableError
-from coldseal.observe.logs import configure
 from coldseal.observe.metrics import ServiceMetrics
 from coldseal.service import verification
 from coldseal.service.verification import Audit, Verifier
 from tests.sealed import ORIGIN, SealedLog, new_keys
 from tests.service.bench import Bench
 from tests.service.conftest import OpenBench
-from tests.trial import until
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
+from tests.waiting import until
 
 
 def audit_of(bench: Bench) -> Audit:
@@ -83,6 +72,18 @@ def test_a_bundle_is_cut_between_entries_only(count: int) -> None:
 
     assert [entry for _, part in parts for entry in parse_frames(part)] == entries
     assert [first for first, _ in parts] == list(range(0, count, 512))
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (300, 300, 0, 600), (512, 512), (511, 2), (5,) * 300])
+def test_bundles_that_follow_one_another_are_cut_as_one(counts: tuple[int, ...]) -> None:
+    """Small ones share a part."""
+    entries = iter([b"%d" % n for n in range(sum(counts))])
+    bundles = [frame([next(entries) for _ in range(count)]) for count in counts]
+
+    parts = list(verification._split(*bundles))
+
+    assert b"".join(part for _, part in parts) == b"".join(bundles)
+    assert [first for first, _ in parts] == list(range(0, sum(counts), 512))
 
 
 async def test_the_audit_checks_what_is_stored_behind_the_receipts(

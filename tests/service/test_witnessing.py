@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import pytest
@@ -22,13 +22,13 @@ from coldseal.core.log.delivery.wire import BATCH_TYPE
 from coldseal.core.log.merkle import MerkleTree, consistency_proof, leaf_hash
 from coldseal.core.log.witness import MAX_REQUEST, encode_request
 from coldseal.identity.peer import Role
-from coldseal.observe.logs import configure
 from coldseal.service.admission import encode_log_file
 from coldseal.service.app import Service
 from coldseal.service.storage import sqlite
 from coldseal.service.storage.values import KeptEvidence
 from tests.sealed import ORIGIN, SealedLog, new_keys
-from tests.trial import Site, until, url
+from tests.trial import Site, url
+from tests.waiting import until
 
 PATH = "/v1/witness/add-checkpoint"
 
@@ -102,15 +102,6 @@ async def first(site: Site, log: SealedLog) -> AsyncIterator[Service]:
             async with caller.post(url(service, "/v1/entries"), data=body, headers=headers) as response:
                 assert response.status == 200
         yield service
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
 
 
 async def kept(site: Site) -> list[KeptEvidence]:

@@ -14,6 +14,8 @@ from coldseal.core.log.record import key_id
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from coldseal.core.log.record import Entry
     from coldseal.core.log.signed import Signed, Usual
 
@@ -34,10 +36,12 @@ def verify_entry(spki: bytes, mode: str, entry: Entry | Signed | Usual) -> str |
     return None
 
 
-def is_signed(spki: bytes, sig: bytes, body: bytes) -> bool:
-    """Whether a signature over a body is by a record key; `verify_entry` says why an entry's fails."""
+def are_signed(spki: bytes, signatures: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether each signature over a body is by a record key; `verify_entry` says why an entry's fails."""
     try:
-        _load(spki)[0].verify(sig, body, _SHA256)
+        verify = _load(spki)[0].verify
+        for sig, body in signatures:
+            verify(sig, body, _SHA256)
     except (InvalidSignature, InputError):
         return False
     return True

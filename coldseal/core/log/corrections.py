@@ -11,7 +11,7 @@ from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coldseal.core.log.stretch import millis
+from coldseal.core.log.pace import millis
 
 if TYPE_CHECKING:
     from coldseal.core.log.record import Entry

@@ -23,9 +23,10 @@ from coldseal.core.log.checkpoint import (
 )
 from coldseal.core.log.keys import RECORD, KeyChangeError, KeyHistory, Keys
 from coldseal.core.log.merkle import EMPTY_ROOT, HASH_SIZE
+from coldseal.core.log.pace import between, millis, without_silence
 from coldseal.core.log.record import parse_entry
 from coldseal.core.log.rules import CHECKS, Fault, Policy, Rules, Verdict, in_order
-from coldseal.core.log.stretch import MAX_FAULTS, Stretch, between, examine, millis, without_silence
+from coldseal.core.log.stretch import MAX_FAULTS, Stretch, examine
 from coldseal.core.log.succession import After, BrokenLinkError, link_of
 from coldseal.core.log.verifier import Algorithm, VerifierKey
 from coldseal.errors import InputError
@@ -247,7 +248,7 @@ class _Join:
         self._unsynchronised = 0
         self._prunings: list[Entry] = []
         self._before: Stretch | None = None
-        self._recent = 0
+        self._recent = self._missing = 0
         self._last = EMPTY_ROOT.hex()
         self._fill()
 
@@ -277,9 +278,10 @@ class _Join:
 
     def _link(self, stretch: Stretch) -> None:
         """Check that a stretch follows the one before; ``_recent`` is where that one's faults begin."""
-        tree = self._cover.tree
-        if stretch.first != tree.size:
-            self._fault(Verdict.GAP, tree.size, f"the next entries begin at {stretch.first}")
+        size = self._cover.tree.size
+        if stretch.first - size != self._missing:
+            self._missing = stretch.first - size
+            self._fault(Verdict.GAP, size, f"the next entries begin at {stretch.first}")
             return
         if self._last and stretch.prev and stretch.prev != self._last:
             self._fault(Verdict.BROKEN_CHAIN, stretch.first, f"prev is {stretch.prev}, expected {self._last}")

@@ -2,19 +2,22 @@
 
 `parse_signed` accepts exactly what `record.parse_entry` accepts. One expression knows the usual entry, whose
 contents are laid out as a reading's are, and may say yes faster; whatever else there is, and every refusal,
-comes from `parse_entry`. `parse_usual` gives more parts of the usual entry, and none of another one. Verifies
-nothing.
+comes from `parse_entry`. `parse_parts` and `parse_usual` give more parts of usual entries, and none of other
+ones. Verifies nothing.
 """
 
 from __future__ import annotations
 
 import re
 from binascii import a2b_base64
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from coldseal.core.log.record import MAX_ENTRY, parse_entry
 from coldseal.core.log.signature import is_low_s, is_plain
 from coldseal.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _TEXT = rb'"[ !#-\[\]-~]*+"'  # visible ASCII that JSON writes in one way only
 _COUNT = rb"(?:0|[1-9][0-9]{0,14})"
@@ -43,32 +46,65 @@ _TQ = (
     rb'\{"boot":"[0-9a-f]{8}","err":%b,"mono":%b,"off":%b,'
     rb'"s":"(?:synchronised|holdover|unsynchronised)"\}' % (_COUNT, _COUNT, _WHOLE)
 )
-_SIG = rb"[A-Za-z0-9+/]{93}(?:[AQgw]=|[A-Za-z0-9+/][AEIMQUYcgkosw048])="  # 70 or 71 bytes, no stray bits
+_SIG = (  # 69 to 71 bytes, no stray bits
+    rb"[A-Za-z0-9+/]{92}(?:[A-Za-z0-9+/](?:[AQgw]=|[A-Za-z0-9+/][AEIMQUYcgkosw048])=)?+"
+)
 _USUAL = re.compile(
     rb'\{"body":(\{"data":%b,"kid":"([0-9a-f]{16})","kind":"[a-z][a-z0-9-]{0,31}",'
     rb'"log":"[!#-*,-\[\]-~]{1,255}","prev":"[0-9a-f]{64}","seq":%b,"src":%b,"t":"%b","tq":%b,"v":1\})'
     rb'(?:,"sig":"(%b)")?+\}' % (_DATA, _COUNT, _SRC, _TIME, _TQ, _SIG)
 )
-
-
-_BODY_AT = len('{"body":')
-_STATE, _BEHIND_STATE = 5, len('"},"v":1}')  # the group in the last piece
-_HEAD, _MIDDLE, _TAIL = (  # the same once more in three pieces, for whoever needs its parts
-    re.compile(pattern.decode())
-    for pattern in (
-        rb'\{"body":\{"data":\{(?:"flags":(\[%b(?:,%b)*+\]),)?+"q":(\[%b(?:,%b)*+\]),"sensor":(%b)\},'
-        % (_TEXT, _TEXT, _QUANTITY, _QUANTITY, _TEXT),
-        rb'"kid":"([0-9a-f]{16})","kind":"([a-z][a-z0-9-]{0,31})","log":"([!#-*,-\[\]-~]{1,255})",'
-        rb'"prev":"([0-9a-f]{64})","seq":(%b),"src":' % _COUNT,
-        rb'\{(?:"boot":%b,)?+"dev":(%b)(?:,"fp":%b)?+(?:,"pid":%b)?+(?:,"schema":%b)?+(?:,"seq":%b)?+,"sha256":%b(?:,"t":%b)?+\},'
-        rb'"t":"(%b)","tq":\{"boot":"([0-9a-f]{8})","err":%b,"mono":(%b),"off":%b,'
-        rb'"s":"(synchronised|holdover|unsynchronised)"\},"v":1\}(?:,"sig":"(%b)")?+\}'
+_USUALS = re.compile(  # the same once more, for whoever needs its parts, with a line for each entry
+    (
+        rb'(?:\{"body":\{"data":\{(?:"flags":(\[%b(?:,%b)*+\]),)?+"q":(\[%b(?:,%b)*+\]),"sensor":(%b)\},'
+        rb'("kid":"[0-9a-f]{16}","kind":"[a-z][a-z0-9-]{0,31}","log":"[!#-*,-\[\]-~]{1,255}"),'
+        rb'"prev":"([0-9a-f]{64})","seq":(%b),"src":'
+        rb'\{(?:"boot":%b,)?+"dev":(%b)(?:,"fp":%b)?+(?:,"pid":%b)?+(?:,"schema":%b)?+(?:,"seq":%b)?+,'
+        rb'"sha256":%b(?:,"t":%b)?+\},"t":"(%b)","tq":\{"boot":"([0-9a-f]{8})","err":%b,"mono":(%b),"off":%b,'
+        rb'"s":"(synchronised|holdover|unsynchronised)"\},"v":1\}(?:,"sig":"(%b)")?+\}|[^\n]*+)\n'
         % (
+            *(_TEXT, _TEXT, _QUANTITY, _QUANTITY, _TEXT, _COUNT),
             *(_TEXT, _TEXT, _TEXT, _WHOLE, _TEXT, _WHOLE, _TEXT, _TEXT),
             *(_TIME, _COUNT, _COUNT, _WHOLE, _SIG),
-        ),
-    )
+        )
+    ).decode()
 )
+_BODY_AT, _BEHIND_BODY = len('{"body":'), len(',"sig":""}')
+
+
+class Parts(NamedTuple):
+    """The parts of an entry that is laid out as a reading is, as text; all empty for another one.
+
+    Attributes:
+        flags: JSON of the list; empty if there is none.
+        q: JSON of the list of quantities.
+        sensor: JSON of the text.
+        signer: its ``kid``, ``kind`` and ``log``, as `signer_of` gives them.
+        prev: as in `Entry`.
+        seq: as in `Entry`.
+        dev: JSON of the device's name.
+        t: as in `Entry`.
+        boot: of ``tq``.
+        mono: of ``tq``.
+        state: of the clock: ``s`` of ``tq``.
+        sig: base64 of the signature, which may be none; empty if there is none.
+    """
+
+    flags: str
+    q: str
+    sensor: str
+    signer: str
+    prev: str
+    seq: str
+    dev: str
+    t: str
+    boot: str
+    mono: str
+    state: str
+    sig: str
+
+
+_NO_PARTS = ("",) * len(Parts._fields)
 
 
 class Usual(NamedTuple):
@@ -76,7 +112,7 @@ class Usual(NamedTuple):
 
     Attributes:
         body: what is signed.
-        flags: JSON of the list; None if there is none.
+        flags: JSON of the list; empty if there is none.
         q: JSON of the list of quantities.
         sensor: JSON of the text.
         kid: as in `Entry`, and so are ``kind``, ``log``, ``prev``, ``seq`` and ``t``.
@@ -88,7 +124,7 @@ class Usual(NamedTuple):
     """
 
     body: bytes
-    flags: str | None
+    flags: str
     q: str
     sensor: str
     kid: str
@@ -112,9 +148,40 @@ class Signed(NamedTuple):
     body: bytes
 
 
-Expected: TypeAlias = tuple["re.Match[str]", str, str, str, str, str, bytes | None, bytes]
-"""What is not known beforehand of an entry that is as expected: its quantities (`quantities_of` reads them),
-then as in `Usual`: ``dev``, ``t``, ``boot``, ``mono`` (as text), ``state``, ``sig``, ``body``."""
+def parse_parts(entries: Sequence[bytes]) -> list[tuple[str, ...]]:
+    """Read many entries at once; whether their signatures are any is not looked at.
+
+    Returns:
+        For each what `Parts` can be made of.
+    """
+    text = b"\n".join((*entries, b"")).decode("latin-1")
+    if text.count("\n") != len(entries) or max(map(len, entries), default=0) > MAX_ENTRY:
+        return [_NO_PARTS] * len(entries)
+    return _USUALS.findall(text)
+
+
+def signatures_of(entries: Iterable[bytes], texts: Iterable[str]) -> list[tuple[bytes, bytes]] | None:
+    """Give signatures, each with the body that it is over.
+
+    Args:
+        entries: that are laid out as a reading is.
+        texts: ``sig`` of their parts; those that have none are passed over.
+
+    Returns:
+        None if one is not strict DER with the lower ``s``.
+    """
+    found = [
+        (a2b_base64(text), raw[_BODY_AT : -len(text) - _BEHIND_BODY])
+        for raw, text in zip(entries, texts, strict=True)
+        if text
+    ]
+    odd = [sig for sig, _ in found if is_plain(sig) is None]
+    return found if all(map(_is_low_s, odd)) else None
+
+
+def signer_of(kid: str, log: str) -> str:
+    """Give ``signer`` as the parts of a reading have it."""
+    return f'"kid":"{kid}","kind":"reading","log":"{log}"'
 
 
 def parse_usual(raw: bytes) -> Usual | None:
@@ -123,53 +190,17 @@ def parse_usual(raw: bytes) -> Usual | None:
     Returns:
         None for anything else, be it an entry or not: `parse_entry` judges it.
     """
-    text = raw.decode() if len(raw) <= MAX_ENTRY and raw.isascii() else ""
-    head = _HEAD.match(text)
-    middle = head and _MIDDLE.match(text, head.end())
-    found = middle and parse_expected(raw, middle[0])
-    if not middle or found is None:
+    found = Parts._make(parse_parts((raw,))[0])
+    signatures = signatures_of((raw,), (found.sig,))
+    if not found.seq or signatures is None:
         return None
-    quantities, dev, t, boot, mono, state, sig, body = found
-    kid, kind, log, prev, seq = middle.groups()
-    parts = (*quantities.groups(), kid, kind, log, prev, int(seq), dev)
-    return Usual._make((body, *parts, t, boot, int(mono), state, sig))
-
-
-def expect(kid: str, log: str) -> str:
-    """Give what stands in a reading between its data and the hash of the entry before, for `parse_expected`.
-
-    Returns:
-        Nothing, where no reading that is laid out as usual has such a key id or log.
-    """
-    begin = f'"kid":"{kid}","kind":"reading","log":"{log}","prev":"'
-    return begin if _MIDDLE.fullmatch(f'{begin}{"0" * 64}","seq":0,"src":') else ""
-
-
-def parse_expected(raw: bytes, middle: str) -> Expected | None:
-    """Read an entry that is laid out as a reading is, of which the greater part of the place is known.
-
-    Args:
-        raw: the entry.
-        middle: what `expect` gave, the hash of the entry before, and ``","seq":N,"src":``.
-
-    Returns:
-        None for anything else, be it an entry or not: `parse_usual` and `parse_entry` judge it.
-    """
-    if len(raw) > MAX_ENTRY or not raw.isascii():
-        return None
-    text = raw.decode()
-    head = _HEAD.match(text)
-    if head is None or not text.startswith(middle, head.end()):
-        return None
-    tail = _TAIL.fullmatch(text, head.end() + len(middle))
-    if tail is None:
-        return None
-    dev, t, boot, mono, state, base64 = tail.groups()
-    body = raw[_BODY_AT : tail.end(_STATE) + _BEHIND_STATE]
-    if base64 is None:
-        return head, dev, t, boot, mono, state, None, body
-    sig = a2b_base64(base64)
-    return (head, dev, t, boot, mono, state, sig, body) if is_plain(sig) or _is_low_s(sig) else None
+    sig, body = signatures[0] if signatures else (None, raw[_BODY_AT:-1])
+    kid, kind, log = found.signer.split('"')[3::4]
+    return Usual(
+        body,
+        *(found.flags, found.q, found.sensor, kid, kind, log, found.prev),
+        *(int(found.seq), found.dev, found.t, found.boot, int(found.mono), found.state, sig),
+    )
 
 
 def parse_signed(raw: bytes) -> Signed:

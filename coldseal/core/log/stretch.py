@@ -8,64 +8,41 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from coldseal.core.log.authorship import is_signed, verify_entry
+from coldseal.core.log.authorship import are_signed, verify_entry
 from coldseal.core.log.canonical import encode_base64
 from coldseal.core.log.keys import RECORD
+from coldseal.core.log.pace import (
+    DRIFT_MS,
+    SENSOR_GAP,
+    Mark,
+    between,
+    follow,
+    millis,
+    without_silence,
+)
 from coldseal.core.log.record import key_id, parse_entry, parse_frames
 from coldseal.core.log.rules import Fault, Policy, Rules, Verdict, in_order
-from coldseal.core.log.signed import Usual, expect, parse_expected, parse_usual
-from coldseal.core.log.table import rows_of, rows_of_parts, rows_of_usual
+from coldseal.core.log.signed import Parts, Usual, parse_parts, parse_usual, signatures_of, signer_of
+from coldseal.core.log.table import rows_of, rows_of_readings, rows_of_usual
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from coldseal.core.log.record import Entry
 
 MAX_FAULTS: Final = 100
 """Faults kept in one report or stretch; the first ones tell where to look."""
 
-STEP_MS: Final = 250
-STEP_PPM: Final = 1000
-"""How far wall and boot clock may part between two entries: this, and so much of the time between them."""
-
-DRIFT_MS: Final = 120_000
-"""How far an entry's time may lie behind the cosignature that covers it."""
-
-SILENT_BEATS, SILENT_MS = 2.5, 5_000
-"""Heartbeats, and milliseconds on top, after which silence must be explained."""
-
-SENSOR_GAP: Final = "gap of a sensor"  # in place of a kind: such a `gap` explains no silence of the log
-
 _READ_WHOLE: Final = frozenset({"boot", "genesis", "prune"})
 """Kinds of which more is checked than every entry has."""
 
-_SECOND: Final = 19
-"""Characters of a time before its milliseconds."""
-
-QUIET_MS: Final = SILENT_MS
-"""No promise of heartbeats makes so short a time a silence."""
-
-
-class Mark(NamedTuple):
-    """An entry's place in time.
-
-    Attributes:
-        t_ms: UTC milliseconds.
-        mono_ms: milliseconds since boot.
-        boot: which boot.
-        kind: of the entry; `SENSOR_GAP` for a gap that is a sensor's and not the log's.
-    """
-
-    t_ms: int
-    mono_ms: int
-    boot: str
-    kind: str
+_SIGNER: Final = Parts._fields.index("signer")
+_AT_ONCE: Final = 256
+"""Entries that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +100,8 @@ def examine_entries(
 ) -> Stretch:
     """Do the same with entries that are out of their frames."""
     found = _Examination(rules, first, is_tabled=is_tabled)
-    for seq, raw in enumerate(entries, first):
-        leaf = sha256(b"\x00" + raw).digest()  # as leaf_hash; this is the hot path
-        if not found.take_expected(seq, raw):
-            found.take_any(seq, raw)
-        found.leaves.append(leaf)
-        found.expected = leaf.hex()
+    for at in range(0, len(entries), _AT_ONCE):
+        found.take(first + at, entries[at : at + _AT_ONCE])
     return found.stretch()
 
 
@@ -142,7 +115,7 @@ class _Examination:
         self.prev = self.expected = ""
         self.leaves: list[bytes] = []
         self.faults: list[Fault] = []
-        self.kinds: list[str] = []
+        self.kinds: Counter[str] = Counter()
         self.times: list[str] = []
         self.unsynchronised = 0
         self.head: Mark | None = None
@@ -151,12 +124,9 @@ class _Examination:
         self.table: list[str] = []
         self._policy = rules.policy
         self._is_tabled = is_tabled
-        self._turn_key(first)
         self._t_ms = self._mono_ms = 0
-        self._boot = self._kind = self._second = self._silent = ""
-        self._second_ms = 0
-        self._beat_s, self._beat_end = rules.heartbeat(first)
-        self._turn_anchor(first)
+        self._boot = self._kind = self._silent = ""
+        self._turn(first)
 
     def fault(self, verdict: Verdict, seq: int, detail: str) -> None:
         """Note a fault."""
@@ -167,47 +137,69 @@ class _Examination:
         """The place in time of the entry before; None if it could not be read."""
         return Mark(self._t_ms, self._mono_ms, self._boot, self._kind) if self._boot else None
 
-    def take_expected(self, seq: int, raw: bytes) -> bool:
-        """Check a reading that stands where it should, as most do.
+    def take(self, first: int, entries: Sequence[bytes]) -> None:
+        """Check entries: readings that follow each other at once, as most do, and others one by one."""
+        leaves = [sha256(b"\x00" + raw).digest() for raw in entries]  # as leaf_hash; this is the hot path
+        links = [self.expected, *map(bytes.hex, leaves)]
+        parts = parse_parts(entries)
+        at = 0
+        while at < len(entries):
+            if first + at >= self._until:
+                self._turn(first + at)
+            end = self._end_of_readings(first, at, parts)
+            run = slice(at, end)
+            if not self._take_readings(first + at, entries[run], parts[run], links[run]):
+                end = max(end, at + 1)
+                for place in range(at, end):
+                    self.expected = links[place]
+                    self.take_any(first + place, entries[place])
+            at = end
+        self.leaves += leaves
+        self.expected = links[-1]
+
+    def _end_of_readings(self, first: int, at: int, parts: Sequence[tuple[str, ...]]) -> int:
+        """Say where readings end that begin here, are of the log and its key, and have the same rules."""
+        if not self._boot:  # nothing is known of the entry before
+            return at
+        end = min(len(parts), self._until - first)
+        return next((place for place in range(at, end) if parts[place][_SIGNER] != self._signer), end)
+
+    def _take_readings(
+        self, first: int, entries: Sequence[bytes], parts: Sequence[tuple[str, ...]], links: list[str]
+    ) -> bool:
+        """Check such readings at once.
 
         Returns:
-            False for any other entry, and for one with a fault: nothing is noted, `take_any` looks at it.
+            False if there are none, or a fault is in one: nothing is noted, `take_any` looks at each.
         """
-        if seq >= self._key_end:
-            self._turn_key(seq)
-        if not self._boot or not self._expect:
+        if not parts:
             return False
-        found = parse_expected(raw, f'{self._expect}{self.expected}","seq":{seq},"src":')
-        if found is None:
-            return False
-        quantities, dev, t, boot, mono, state, sig, body = found
-        if t[:_SECOND] != self._second:
-            self._second, self._second_ms = t[:_SECOND], millis(t) - int(t[_SECOND + 1 : -1])
-        t_ms, mono_ms = self._second_ms + int(t[_SECOND + 1 : -1]), int(mono)
-        passed = t_ms - self._t_ms
-        if seq >= self._anchor_end:
-            self._turn_anchor(seq)
+        flags, q, sensor, _, prev, seqs, dev, times, boots, monos, states, sigs = zip(*parts, strict=True)
         if (
-            boot != self._boot
-            or t_ms > self._latest_ms
-            or (
-                not (0 <= passed <= QUIET_MS and -STEP_MS <= passed - mono_ms + self._mono_ms <= STEP_MS)
-                and self._odd(seq, Mark(t_ms, mono_ms, boot, "reading"))
-            )
-            or (self.rules.is_signature_checked and not self._is_signed(sig, body))
+            list(prev) != links
+            or list(seqs) != [str(seq) for seq in range(first, first + len(seqs))]
+            or boots.count(self._boot) != len(boots)
         ):
             return False
-        self._t_ms, self._mono_ms, self._kind = t_ms, mono_ms, "reading"
-        self.kinds.append("reading")
-        self.times.append(t)
-        self.unsynchronised += state == "unsynchronised"
+        before = Mark(self._t_ms, self._mono_ms, self._boot, self._kind)
+        last = follow(before, times, monos, heartbeat_s=self._beat_s, latest_ms=self._latest_ms)
+        signatures = signatures_of(entries, sigs)
+        if last is None or signatures is None or not self._are_signed(sigs, signatures):
+            return False
+        self._t_ms, self._mono_ms, self._boot, self._kind = last
+        self.kinds["reading"] += len(seqs)
+        self.times += min(times), max(times)
+        self.unsynchronised += states.count("unsynchronised")
         if self._is_tabled:
-            self.table.append(rows_of_parts(seq, t, dev, quantities.groups()))
+            self.table.append(rows_of_readings(tuple(zip(flags, q, sensor, seqs, dev, times, strict=True))))
         return True
 
-    def _is_signed(self, sig: bytes | None, body: bytes) -> bool:
-        """Whether an entry bears the signature that it needs here."""
-        return self._policy.mode == "checkpoint" if sig is None else is_signed(self._key, sig, body)
+    def _are_signed(self, texts: Collection[str], signatures: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether readings bear the signatures that they need here."""
+        if not self.rules.is_signature_checked:
+            return True
+        is_none_missing = self._policy.mode == "checkpoint" or "" not in texts
+        return is_none_missing and are_signed(self._key, signatures)
 
     def take_any(self, seq: int, raw: bytes) -> None:
         """Check whatever stands there, and note each fault."""
@@ -234,7 +226,7 @@ class _Examination:
             seq,
             Usual(
                 entry.body,
-                None,
+                "",
                 "",
                 "",
                 entry.kid,
@@ -273,7 +265,7 @@ class _Examination:
             self.fault(Verdict.BROKEN_CHAIN, seq, f"prev is {prev}, expected {self.expected}")
         if (seq == 0) != (kind == "genesis"):
             self.fault(Verdict.GENESIS, seq, f"entry {seq} is of kind {kind}")
-        self.kinds.append(kind)
+        self.kinds[kind] += 1
         self.times.append(entry.t)
         self.unsynchronised += entry.state == "unsynchronised"
         self._time(seq, entry)
@@ -288,10 +280,14 @@ class _Examination:
         if reason := verify_entry(key, mode, entry):
             self.fault(Verdict(reason), seq, f"kind {entry.kind}, kid {entry.kid}")
 
-    def _turn_key(self, seq: int) -> None:
-        """Take the key that signs from here on."""
-        self._key, self._key_end = self.rules.record_key(seq)
-        self._expect = expect(key_id(self._key), self._policy.origin)
+    def _turn(self, seq: int) -> None:
+        """Take the rules that hold from here on, and until where: key, heartbeats, latest time."""
+        self._key, key_end = self.rules.record_key(seq)
+        self._beat_s, beat_end = self.rules.heartbeat(seq)
+        t, anchor_end = self.rules.anchor(seq)
+        self._until = min(key_end, beat_end, anchor_end)
+        self._signer = signer_of(key_id(self._key), self._policy.origin)
+        self._latest_ms = t * 1000 + DRIFT_MS
 
     def _time(self, seq: int, entry: Usual) -> None:
         """Hold an entry's time against the one before and against the cosignature that covers it."""
@@ -299,25 +295,12 @@ class _Examination:
         self._silent = ""
         if seq == self.first:
             self.head = after
-        elif odd := self._odd(seq, after):
+        elif self.before is not None and (odd := between(self.before, after, self._beat_s)):
             self.fault(odd[0], seq, odd[1])
         self._t_ms, self._mono_ms, self._boot, self._kind = after
-        if seq >= self._anchor_end:
-            self._turn_anchor(seq)
         if after.t_ms > self._latest_ms:
             detail = f"its time {entry.t} lies behind the cosignature over it, {self.rules.anchor(seq)[0]} s"
             self.fault(Verdict.CLOCK_DRIFT, seq, detail)
-
-    def _odd(self, seq: int, after: Mark) -> tuple[Verdict, str] | None:
-        """Say what is wrong with the time between an entry and the one before."""
-        if seq >= self._beat_end:
-            self._beat_s, self._beat_end = self.rules.heartbeat(seq)
-        return None if self.before is None else between(self.before, after, self._beat_s)
-
-    def _turn_anchor(self, seq: int) -> None:
-        """Take the latest time in milliseconds that entries may have from here on."""
-        t, self._anchor_end = self.rules.anchor(seq)
-        self._latest_ms = t * 1000 + DRIFT_MS
 
     def stretch(self) -> Stretch:
         """Give what was found."""
@@ -326,7 +309,7 @@ class _Examination:
             prev=self.prev,
             leaves=b"".join(self.leaves),
             faults=tuple(in_order(self.faults)[:MAX_FAULTS]),
-            kinds=Counter(self.kinds),
+            kinds=self.kinds,
             earliest=min(self.times, default=""),
             latest=max(self.times, default=""),
             unsynchronised=self.unsynchronised,
@@ -338,47 +321,6 @@ class _Examination:
         )
 
 
-def between(before: Mark, after: Mark, heartbeat_s: int) -> tuple[Verdict, str] | None:
-    """Say what is wrong with the time between two entries that follow each other.
-
-    Args:
-        before: the one.
-        after: the other.
-        heartbeat_s: seconds within which an entry was promised; 0 if none was.
-    """
-    span = after.t_ms - before.t_ms
-    if before.boot == after.boot:
-        passed = after.mono_ms - before.mono_ms
-        parted = abs(span - passed)
-        if (
-            parted > STEP_MS
-            and after.kind != "clock"
-            and parted > STEP_MS + abs(passed) * STEP_PPM // 1_000_000
-        ):
-            return Verdict.CLOCK_STEP, f"{span} ms by the wall clock, {passed} ms by the one that never steps"
-        span = passed
-    elif after.kind not in {"boot", "clock"}:
-        return (
-            Verdict.CLOCK_STEP,
-            f"the machine was started anew ({before.boot}, {after.boot}) without a word",
-        )
-    if (
-        heartbeat_s
-        and span > heartbeat_s * 1000 * SILENT_BEATS + SILENT_MS
-        and after.kind not in {"boot", "gap"}
-    ):
-        return Verdict.SILENCE, f"no entry for {span} ms, a heartbeat was promised every {heartbeat_s} s"
-    return None
-
-
-def without_silence(faults: Iterable[Fault], seq: int) -> list[Fault]:
-    """Take away the silence before a `clock` entry: the `boot` directly behind it explains it.
-
-    A gateway that starts on a clock which has stepped seals the one before the other.
-    """
-    return [fault for fault in faults if (fault.verdict, fault.seq) != (Verdict.SILENCE, seq)]
-
-
 def differing(policy: Policy, genesis: Entry) -> str | None:
     """Name the first field in which a genesis entry is not what is trusted."""
     expected = {
@@ -387,14 +329,3 @@ def differing(policy: Policy, genesis: Entry) -> str | None:
         "checkpoint_keys": [key.encode() for key in policy.checkpoint_keys],
     }
     return next((name for name, value in expected.items() if genesis.data.get(name) != value), None)
-
-
-def millis(t: str) -> int:
-    """Give a time of an entry in UTC milliseconds since 1970."""
-    return _minute(t[:16]) + int(t[17:19]) * 1000 + int(t[20:23])
-
-
-@lru_cache(maxsize=1024)
-def _minute(text: str) -> int:
-    """Give the first millisecond of a minute; cached, because many entries share one."""
-    return int(datetime.fromisoformat(f"{text}:00+00:00").timestamp()) * 1000

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log.record import parse_entry
@@ -52,7 +53,7 @@ def rows_of(entry: Entry) -> str:
             *head,
             *(_text(each.get(name)) for name in ("n", "v", "u")),
             " ".join(names),
-            _indication(_text(each.get("i")), _text(each.get("iu"))),
+            render_indication(_text(each.get("i")), _text(each.get("iu"))),
             _text(each.get("c")),
         )
         for each in quantities
@@ -64,35 +65,46 @@ def rows_of_usual(found: Usual) -> str:
     """Give the same of an entry that is laid out as a reading is."""
     if found.kind != "reading":
         return ""
-    return rows_of_parts(found.seq, found.t, found.dev, (found.flags, found.q, found.sensor))
+    return rows_of_readings([(found.flags, found.q, found.sensor, str(found.seq), found.dev, found.t)])
 
 
-def rows_of_parts(seq: int, t: str, dev: str, data: Sequence[str | None]) -> str:
-    """Give the same of such a reading's parts.
+def rows_of_readings(readings: Sequence[tuple[str, str, str, str, str, str]]) -> str:
+    """Give the same of many such readings.
 
     Args:
-        seq: its place.
-        t: its time.
-        dev: JSON of the device's name.
-        data: JSON of its flags, quantities and sensor, of texts without escapes.
+        readings: flags, quantities, sensor, seq, device and time of each, as `Parts` has them.
     """
-    flags, q, sensor = data[0], data[1] or "", data[2] or ""
-    flags = "" if flags is None else flags[2:-2].replace('","', " ")
-    head = f"{seq},{t},{dev[1:-1]},{sensor[1:-1]}"
-    quantities = _QUANTITY.findall(q)
     rows = "".join(
         [
-            f"{head},{name},{value},{unit},{flags},{f'{i} {iu}' if i and iu else i or iu},{c}\n"
-            for c, i, iu, name, unit, value in quantities
+            f"{seq},{t},{dev[1:-1]},{sensor[1:-1]}".join(_ends(flags, q))
+            for flags, q, sensor, seq, dev, t in readings
         ]
     )
-    if rows.count(",") == _COMMAS * len(quantities):
+    if rows.count(",") == _COMMAS * rows.count("\n"):
         return rows
-    begin = (str(seq), t, dev[1:-1], sensor[1:-1])
     return "".join(
-        _row(*begin, name, value, unit, flags, _indication(i, iu), c)
-        for c, i, iu, name, unit, value in quantities
+        _row(seq, t, dev[1:-1], sensor[1:-1], name, value, unit, _names(flags), render_indication(i, iu), c)
+        for flags, q, sensor, seq, dev, t in readings
+        for c, i, iu, name, unit, value in _QUANTITY.findall(q)
     )
+
+
+@lru_cache(maxsize=4096)
+def _ends(flags: str, q: str) -> tuple[str, ...]:
+    """Give how the rows of a reading end that has these flags and quantities, behind an empty text.
+
+    Cached, because sensors show few values.
+    """
+    names = _names(flags)
+    return "", *(
+        f",{name},{value},{unit},{names},{render_indication(i, iu)},{c}\n"
+        for c, i, iu, name, unit, value in _QUANTITY.findall(q)
+    )
+
+
+def _names(flags: str) -> str:
+    """Write flags, from the JSON of their list."""
+    return flags[2:-2].replace('","', " ")
 
 
 def table_rows(raw: bytes) -> str:
@@ -132,7 +144,7 @@ def first_difference(table: str, first: int, entries: Sequence[bytes], *, is_bef
     return first + len(entries) - 1
 
 
-def _indication(indication: str, unit: str) -> str:
+def render_indication(indication: str, unit: str) -> str:
     """Write what a sensor showed, with its unit where that was another one."""
     return f"{indication} {unit}" if indication and unit else indication or unit
 

@@ -167,8 +167,7 @@ def _open_s3(library: ModuleType, config: Bulk, bucket: str, prefix: str) -> obj
 def _obstore() -> ModuleType:
     """Give the library, or say how to get it."""
     try:
-        import obstore  # noqa: PLC0415 # the service starts without it
-        import obstore.exceptions  # noqa: PLC0415 # the same
+        import obstore.exceptions  # noqa: PLC0415 # the service starts without it
         import obstore.store  # noqa: PLC0415 # the same
     except ModuleNotFoundError as error:
         hint = "Install it with: pip install 'coldseal[bulk]'"

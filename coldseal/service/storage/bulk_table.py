@@ -8,10 +8,11 @@ Parquet library, which is loaded when it is first needed.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import parse_entry
+from coldseal.core.log.table import render_indication
 from coldseal.errors import InputError, OperatorError
 from coldseal.service.storage.bulk_manifest import BulkDamagedError
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 LEVEL: Final = 9
 """Level of compression (zstd)."""
 
-_TEXTS: Final = ("device", "sensor", "quantity", "value", "unit", "flags", "kind")
+_ADDED: Final = ("indication", "calibration")
+"""Columns that tables of the first releases do not have."""
+
+_TEXTS: Final = ("device", "sensor", "quantity", "value", "unit", "flags", "kind", *_ADDED)
 _NAMES: Final = ("seq", "t", *_TEXTS, "leaf", "entry")
 _Row = tuple[object, ...]
 
@@ -63,13 +67,14 @@ def decode_table(data: bytes, first: int, name: str) -> list[bytes]:
         entries = [raw for raw in found.column("entry").to_pylist() if raw is not None]
     except (arrow.ArrowException, KeyError, OSError) as error:
         raise BulkDamagedError(name, f"it cannot be read: {error}") from error
-    if not found.equals(_table(first, entries)):
+    left_out = () if set(_ADDED).intersection(found.column_names) else _ADDED
+    if not found.equals(_table(first, entries, left_out)):
         raise BulkDamagedError(name, "a column says something else than the entries")
     return entries
 
 
-def _table(first: int, entries: Sequence[bytes]) -> Any:  # noqa: ANN401 # pyarrow.Table: it is loaded late
-    """Put entries and what they say into columns."""
+def _table(first: int, entries: Sequence[bytes], left_out: Sequence[str] = ()) -> object:
+    """Put entries and what they say into columns: a table of the library's."""
     arrow, _ = _pyarrow()
     schema = arrow.schema(
         [
@@ -89,7 +94,7 @@ def _table(first: int, entries: Sequence[bytes]) -> Any:  # noqa: ANN401 # pyarr
             made.append(arrow.array(values, arrow.string()).cast(field.type))
         else:
             made.append(arrow.array(values, field.type))
-    return arrow.Table.from_arrays(made, schema=schema)
+    return arrow.Table.from_arrays(made, schema=schema).drop_columns([*left_out])
 
 
 def _rows(seq: int, raw: bytes) -> Iterator[_Row]:
@@ -108,8 +113,9 @@ def _rows(seq: int, raw: bytes) -> Iterator[_Row]:
     items = [each for each in quantities if isinstance(each, dict)] if isinstance(quantities, list) else []
     for place, item in enumerate(items or [{}]):
         said = (_text(item.get(name)) for name in ("n", "v", "u"))
+        shown = render_indication(*(_text(item.get(name)) or "" for name in ("i", "iu"))) or None
         whole = (leaf, raw) if place == 0 else (None, None)
-        yield (seq, entry.t, device, sensor, *said, doubts, entry.kind, *whole)
+        yield (seq, entry.t, device, sensor, *said, doubts, entry.kind, shown, _text(item.get("c")), *whole)
 
 
 def _text(value: Value) -> str | None:
@@ -120,7 +126,7 @@ def _text(value: Value) -> str | None:
 def _pyarrow() -> tuple[ModuleType, ModuleType]:
     """Give the library, or say how to get it."""
     try:
-        import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415 # it has no types; loaded late
+        import pyarrow as pa  # noqa: PLC0415 # loaded late
         from pyarrow import parquet  # noqa: PLC0415 # the same
     except ModuleNotFoundError as error:
         hint = "Install it with: pip install 'coldseal[bulk]'"

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from coldseal.core.log import der
+from tests.usages import usage_of
 
 TEXT = b"example.com/gw\n7\nAAAA\n"
 MOMENT = datetime(2026, 11, 22, 5, 23, 48, 123_000, tzinfo=UTC)
@@ -33,28 +34,8 @@ RSA = der.object_id("1.2.840.113549.1.1.1")
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 STAMPING = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
-USAGE = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
-)
-NO_SIGNING = x509.KeyUsage(
-    digital_signature=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=False,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)
+USAGE = usage_of("key_cert_sign", "crl_sign")
+NO_SIGNING = usage_of("digital_signature")
 
 
 @dataclass(frozen=True)

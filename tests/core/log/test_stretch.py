@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coldseal.core.log import canonical, stretch
-from coldseal.core.log.authorship import is_signed
+from coldseal.core.log.authorship import are_signed
 from coldseal.core.log.record import Chain, key_id
 from coldseal.core.log.rules import Policy, Rules, Verdict
-from coldseal.core.log.signed import expect, parse_expected, parse_usual
+from coldseal.core.log.signed import parse_parts, parse_usual
 from coldseal.core.log.stretch import Stretch, examine_entries
 from tests.core.log.example_log import CHECKPOINT_KEY, ORIGIN, RECORD_SPKI, sign
 
@@ -76,8 +76,11 @@ def both(
         patch.setattr(stretch, "parse_usual", counted)
         quick = examine_entries(rules, first, entries, is_tabled=is_tabled)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stretch, "expect", lambda _kid, _log: "")
+        patch.setattr(stretch, "signer_of", lambda _kid, _log: "nobody")
         return quick, examine_entries(rules, first, entries, is_tabled=is_tabled), len(seen)
+
+
+ENTRIES = seal(*(Seal() for _ in range(5)))
 
 
 @pytest.mark.parametrize("is_tabled", [True, False])
@@ -148,9 +151,6 @@ def test_whatever_is_changed_in_an_entry_both_find_the_same(
     assert quick == thorough
 
 
-ENTRIES = seal(*(Seal() for _ in range(5)))
-
-
 def test_entries_that_are_moved_are_found_by_both() -> None:
     """Left out, doubled, or swapped."""
     first, second, third, fourth, fifth = ENTRIES
@@ -194,24 +194,44 @@ def test_in_checkpoint_mode_a_reading_needs_no_signature() -> None:
 
 def test_a_log_whose_name_would_need_quotes_is_never_expected() -> None:
     """Else a name could bring members of an entry with it."""
-    assert expect(KID, ORIGIN)
-    assert not expect(KID, 'a","prev":"')
-    assert not expect("0", ORIGIN)
     rules = replace(RULES, policy=replace(RULES.policy, origin='a","prev":"'))
     quick, thorough, slow = both(rules, 0, ENTRIES)
     assert (quick, slow) == (thorough, len(ENTRIES))
 
 
-def test_what_is_expected_is_refused_where_it_is_too_long_or_signed_with_the_higher_s() -> None:
-    """`parse_usual` and `parse_entry` then say what is wrong."""
-    middle = f'{expect(KID, ORIGIN)}{"0" * 64}","seq":0,"src":'
-    assert parse_expected(ENTRIES[0] + b" " * 65_535, middle) is None
-    assert parse_expected("é".encode(), middle) is None
-    assert parse_expected(ENTRIES[0], middle) is None  # follows the empty log's hash, not zeros
+@pytest.mark.parametrize(
+    "odd", [b"", b"\n", ENTRIES[3] + b"\n" + ENTRIES[3], ENTRIES[3] + b" " * 65_535, "é".encode()]
+)
+def test_an_odd_one_among_them_takes_nothing_from_its_neighbours(odd: bytes) -> None:
+    """Whatever it does to lines, lengths and letters: each part stays with its entry, or none is given."""
+    entries = [*ENTRIES[:3], odd, *ENTRIES[4:]]
+    quick, thorough, _ = both(RULES, 0, entries)
+    assert quick == thorough
+    assert [fault.seq for fault in quick.faults if fault.verdict is Verdict.MALFORMED] == [3]
+    for raw, parts in zip(entries, parse_parts(entries), strict=True):
+        assert parts in {parse_parts([raw])[0], ("",) * 12}
+
+
+@pytest.mark.parametrize("count", [255, 256, 257, 513])
+def test_many_readings_are_read_in_parts_that_join(count: int) -> None:
+    """Only the first of all is looked at alone; a fault is found on both sides of a part's end."""
+    entries = seal(*(Seal() for _ in range(count)))
+    quick, thorough, slow = both(RULES, 0, entries)
+    assert (quick, slow) == (thorough, 1)
+    for at in {count - 2, count - 1, min(256, count - 1)}:
+        spoilt = [*entries[:at], entries[at].replace(b"4.71", b"4.72"), *entries[at + 1 :]]
+        quick, thorough, _ = both(RULES, 0, spoilt)
+        assert quick == thorough
+        assert Verdict.BAD_SIGNATURE in {fault.verdict for fault in quick.faults if fault.seq == at}
+
+
+def test_no_entries_are_a_stretch_without_faults() -> None:
+    """There is nothing to be said of them."""
+    assert examine_entries(RULES, 7, []) == Stretch(7)
 
 
 def test_a_key_of_another_kind_has_signed_nothing() -> None:
     """An Ed25519 key is no record key."""
     public = ed25519.Ed25519PrivateKey.generate().public_key()
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    assert not is_signed(spki, b"", b"")
+    assert not are_signed(spki, [(b"", b"")])

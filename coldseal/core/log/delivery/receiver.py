@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from coldseal.core.log.authorship import verify_entry
@@ -23,10 +22,11 @@ from coldseal.core.log.checkpoint import (
     parse_checkpoint_text,
     parse_note,
 )
+from coldseal.core.log.delivery.sight import is_in_place, look
 from coldseal.core.log.delivery.signatures import Refutation
 from coldseal.core.log.keys import KeyChangeError, KeyHistory, Keys
 from coldseal.core.log.merkle import EMPTY_ROOT, CompactRange, leaf_hash
-from coldseal.core.log.record import frame, parse_entry
+from coldseal.core.log.record import parse_entry
 from coldseal.core.log.succession import After, link_of
 from coldseal.core.log.tiles import Full, extend
 from coldseal.errors import ColdsealError, InputError, TrustError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coldseal.core.log.checkpoint import Note
+    from coldseal.core.log.delivery.sight import Seen
     from coldseal.core.log.delivery.wire import Batch
     from coldseal.core.log.record import Entry
 
@@ -44,7 +45,6 @@ MODES = frozenset({"record", "checkpoint"})
 SETTINGS = frozenset({"genesis", "key", "config", "profile", "calibration"})
 """Kinds of entries that say what the log is, and how readings in it are judged."""
 
-_PREV = b',"prev":"'
 _MARKS = tuple(b',"kind":"%b",' % kind.encode() for kind in sorted(SETTINGS))
 
 
@@ -209,7 +209,8 @@ def accept(
         GapError, StaleError: the sender must begin elsewhere.
         ForkError, BrokenChainError, RootMismatchError, GenesisError, BrokenLinkError: refused for good.
     """
-    learnt = _learn(log, head, batch)
+    seen = look(log.origin, head.size, head.last, batch)
+    learnt = _learn(log, head, seen)
     keys = learnt.history.at(parse_checkpoint_text(parse_note(batch.note).text).size)
     record = VerifierKey(log.origin, Algorithm.ECDSA, keys.record)
     checkpoint, note = open_checkpoint(batch.note, (*keys.checkpoint, record), keys.checkpoint)
@@ -222,7 +223,7 @@ def accept(
         raise GapError(head.size)
     _compare(batch, held, min(head.size, end) - batch.first)
     if end > head.size:
-        accepted = _extend(log, head, checkpoint, batch, learnt)
+        accepted = _extend(log, head, checkpoint, seen, learnt)
         if accepted.head.mode == "checkpoint":
             _require_record_key(record, note)
         return accepted
@@ -255,37 +256,35 @@ def history_at(log: AdmittedLog, settings: tuple[bytes, ...]) -> KeyHistory:
     return history
 
 
-def _learn(log: AdmittedLog, head: Head, batch: Batch) -> _Learnt:
+def _learn(log: AdmittedLog, head: Head, seen: Seen) -> _Learnt:
     """Take from the new entries what they say of the log; a change of keys that proves nothing is refuted."""
     history = history_at(log, head.settings)
-    if batch.first > head.size or not any(mark in batch.frames for mark in _MARKS):
+    telling = [raw for _, raw in seen.oddities() if any(mark in raw for mark in _MARKS)]
+    if not telling:
         return _Learnt(history, (), ())
     history = history.copy()
     settings: list[bytes] = []
     refuted: list[Refutation] = []
-    for raw in batch.entries[head.size - batch.first :]:
-        if any(mark in raw for mark in _MARKS):
-            try:
-                entry = parse_entry(raw)
-                if entry.kind == "key":
-                    history.apply(entry)
-            except InputError:  # refuted where its place is known
-                continue
-            except KeyChangeError as fault:
-                refuted.append(Refutation(fault.seq, leaf_hash(raw), fault.verdict, fault.why))
-                continue
-            if entry.kind in SETTINGS:
-                settings.append(raw)
+    for raw in telling:
+        try:
+            entry = parse_entry(raw)
+            if entry.kind == "key":
+                history.apply(entry)
+        except InputError:  # refuted where its place is known
+            continue
+        except KeyChangeError as fault:
+            refuted.append(Refutation(fault.seq, leaf_hash(raw), fault.verdict, fault.why))
+            continue
+        if entry.kind in SETTINGS:
+            settings.append(raw)
     return _Learnt(history, tuple(settings), tuple(refuted))
 
 
-def _extend(log: AdmittedLog, head: Head, checkpoint: Checkpoint, batch: Batch, learnt: _Learnt) -> Accepted:
+def _extend(log: AdmittedLog, head: Head, checkpoint: Checkpoint, seen: Seen, learnt: _Learnt) -> Accepted:
     """Append the new entries to the chain and the tree, and compare the root."""
-    overlap = head.size - batch.first
-    entries = batch.entries[overlap:]
+    entries, leaves = seen.entries, seen.leaves
     mode = head.mode or _verify_genesis(log, entries[0])
-    frames = frame(entries) if overlap else batch.frames
-    leaves, refuted = _walk(log, head, entries, frames)
+    refuted = _follow(log, head, seen)
     tree = CompactRange.from_hashes(head.size, head.hashes)
     tiles = tuple(extend(tree, leaves))
     root = tree.root()
@@ -302,38 +301,18 @@ def _extend(log: AdmittedLog, head: Head, checkpoint: Checkpoint, batch: Batch, 
     refuted += learnt.refuted
     after = None if head.size else link_of(parse_entry(entries[0]))
     return Accepted(
-        checkpoint, head.size, len(entries), frames, grown, tuple(refuted), learnt.settings, after, tiles
+        checkpoint, head.size, len(entries), seen.frames, grown, tuple(refuted), learnt.settings, after, tiles
     )
 
 
-def _walk(
-    log: AdmittedLog, head: Head, entries: Sequence[bytes], frames: bytes
-) -> tuple[list[bytes], list[Refutation]]:
-    """Follow seq and prev through the entries; give their leaf hashes.
-
-    In canonical bytes ``,"prev":"`` cannot stand inside a string (its quotes would be escaped), so
-    where it occurs once it is the body's own, and log and seq stand next to it. Where each entry has it
-    and all frames together have no more, each has it once. Only an entry that looks otherwise is
-    parsed here; whether the rest of it is well-formed, `signatures` finds out.
-    """
-    before = f',"log":"{log.origin}","prev":"'  # an origin needs no escaping
-    leaves: list[bytes] = []
-    missed: set[int] = set()
-    last, place = head.last, 0
-    for seq, entry in enumerate(entries, head.size):
-        link = f'{before}{last.hex()}","seq":{seq},'.encode()
-        if not entry.startswith(link, place):  # where the entry before has it
-            place = entry.find(link)
-            if place < 0:
-                missed.add(seq)
-        last = sha256(b"\x00" + entry).digest()
-        leaves.append(last)
+def _follow(log: AdmittedLog, head: Head, seen: Seen) -> list[Refutation]:
+    """Follow seq and prev through the entries that are no usual reading; the look has settled the others."""
     refuted: list[Refutation] = []
-    if missed or frames.count(_PREV) != len(entries):
-        for seq, (prev, entry) in enumerate(zip((head.last, *leaves), entries, strict=False), head.size):
-            if seq in missed or entry.count(_PREV) != 1:
-                refuted += _examine(log, head, seq, prev, entry)
-    return leaves, refuted
+    for seq, raw in seen.oddities():
+        prev = seen.leaves[seq - head.size - 1] if seq > head.size else head.last
+        if not is_in_place(log.origin, seq, prev, raw):
+            refuted += _examine(log, head, seq, prev, raw)
+    return refuted
 
 
 def _examine(log: AdmittedLog, head: Head, seq: int, prev: bytes, raw: bytes) -> list[Refutation]:
