@@ -4,11 +4,11 @@
 log; `acknowledge` puts on record that a person sees to one.
 """
 
-import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from coldseal.cli.changes import signed
 from coldseal.cli.output import print_facts, print_json, print_lines
 from coldseal.errors import OperatorError
 
@@ -113,10 +113,9 @@ def acknowledge(
     from coldseal.gateway.changing import REQUEST
     from coldseal.gateway.config import load_gateway
     from coldseal.gateway.control import ask_running
-    from coldseal.gateway.persons import name_of
 
     settings = load_gateway(config, set_ or ())
-    said = {"about": alarm, "who": who or name_of(os.getuid()), "why": why}
+    said = {"about": alarm, **signed(who, why)}
     answer = ask_running(place_of_control(settings), {"do": REQUEST, "kind": "ack", "data": said})
     if as_json:
         print_json({"seq": answer["seq"], "leaf": answer["leaf"], **said})

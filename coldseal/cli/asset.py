@@ -4,13 +4,13 @@ Each change is an entry of the log and holds from a moment on; what was judged b
 The running gateway seals it; without one, the command does.
 """
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from coldseal.cli.changes import at_moment, of_sensor, seal_config, signed
 from coldseal.cli.output import print_facts, print_json, print_lines
 from coldseal.cli.registered import register_of
-from coldseal.errors import OperatorError
+from coldseal.errors import InputError, OperatorError
 
 if TYPE_CHECKING:
     from coldseal.core.coldchain.register import Register
@@ -55,10 +55,67 @@ def assign(
     if kind:
         said["asset_kind"] = kind
     if sensor:
-        said |= _sensor(sensor)
+        said |= of_sensor(sensor)
     else:
         said |= _profile(config, set_, profile)
-    return _seal(config, set_, {"assign": {**said, **_moment("from", from_)}}, who, why, as_json=as_json)
+    said |= at_moment("from", from_)
+    return seal_config(config, set_, "assign", said, signed(who, why), as_json=as_json)
+
+
+def assign_all(
+    config: Path,
+    file: Path,
+    /,
+    *,
+    why: str,
+    who: str = "",
+    set_: list[str] | None = None,
+    as_json: bool = False,
+) -> int:
+    """Assign all that a table says, from now on: many sensors at once, such as those of a new site.
+
+    The table is CSV. Its first line names the columns, in any order: asset, kind, sensor (DEVICE/SENSOR) and
+    profile (NAME or NAME/VERSION). All of it is checked, also against what is on record, before any of it is
+    sealed; 200 changes at a time are in force together or not at all. What is so already is left out: a
+    command that was interrupted can be given again.
+
+    Args:
+        config: gateway.toml.
+        file: the table.
+        why: why.
+        who: who says so; without it, the user's name.
+        set_: one setting to override, as table.key=value; may be given several times.
+        as_json: answer with one JSON object.
+    """
+    from coldseal.core.coldchain.register import Register
+    from coldseal.gateway.assigning import require_registered
+    from coldseal.gateway.assignments import read_assignments
+    from coldseal.gateway.changing import seal_changes
+    from coldseal.gateway.config import load_gateway
+    from coldseal.gateway.governance import open_policy
+    from coldseal.gateway.records import is_open_to_me
+
+    settings, rows = load_gateway(config, set_ or ()), read_assignments(file)
+    is_open, by = is_open_to_me(settings), signed(who, why)
+    register, now_ms = register_of(config, set_) if is_open else (Register(), 0)
+    policy, asked = open_policy(settings), list["dict[str, Value]"]()
+    for row in rows:
+        asset = {"asset": row.asset, **({"asset_kind": row.kind} if row.kind else {})}
+        try:
+            for said in (of_sensor(row.sensor) if row.sensor else {}, _held(register, row.profile)):
+                if said and not _is_so(register, row.asset, said, now_ms):
+                    data: dict[str, Value] = {"assign": {**asset, **said}, **by}
+                    require_registered(policy, data)
+                    register = register.with_entry("config", data, now_ms) if is_open else register
+                    asked.append(data)
+        except OperatorError as error:
+            raise OperatorError(f"{file}: line {row.line}: {error.what}", error.hint) from error
+        except InputError as error:
+            raise OperatorError(f"{file}: line {row.line}: {error}", "Nothing has changed") from error
+    sealed = seal_changes(settings, "config", asked, why) if asked else []
+    print_made = print_json if as_json else print_facts
+    print_made({"file": str(file), "assigned": len(sealed), "lines": len(rows)})
+    return 0
 
 
 def release(
@@ -91,10 +148,11 @@ def release(
     """
     said: dict[str, Value] = {"asset": asset}
     if sensor:
-        said |= _sensor(sensor)
+        said |= of_sensor(sensor)
     if profile:
         said["profile"] = profile
-    return _seal(config, set_, {"release": {**said, **_moment("at", at)}}, who, why, as_json=as_json)
+    said |= at_moment("at", at)
+    return seal_config(config, set_, "release", said, signed(who, why), as_json=as_json)
 
 
 def list_(config: Path, /, *, set_: list[str] | None = None, as_json: bool = False) -> int:
@@ -145,14 +203,6 @@ def show(config: Path, asset: str, /, *, set_: list[str] | None = None, as_json:
     return 0
 
 
-def _sensor(text: str) -> "dict[str, Value]":
-    """Read DEVICE/SENSOR, or the topic of its readings."""
-    from coldseal.evidence.selection import parse_sensor
-
-    found = parse_sensor(text)
-    return {"device": found.device, "sensor": found.name}
-
-
 def _profile(config: Path, overrides: list[str] | None, text: str) -> "dict[str, Value]":
     """Read NAME/VERSION, or NAME for the newest version."""
     name, slash, number = text.partition("/")
@@ -161,7 +211,14 @@ def _profile(config: Path, overrides: list[str] | None, text: str) -> "dict[str,
     hint = "Write it as NAME/VERSION, such as refrigerated/2"
     if slash:
         raise OperatorError(f"{text!r} names no version of a profile", hint)
-    register, _ = register_of(config, overrides)
+    return _held(register_of(config, overrides)[0], name)
+
+
+def _held(register: "Register", text: str) -> "dict[str, Value]":
+    """Read the same, given what is on record; nothing where nothing is said."""
+    name, _, number = text.partition("/")
+    if number or not name:
+        return {"profile": name, "version": int(number)} if number else {}
     found = register.latest(name)
     if found is None:
         known = ", ".join(sorted({each for each, _ in register.profiles})) or "none"
@@ -169,41 +226,15 @@ def _profile(config: Path, overrides: list[str] | None, text: str) -> "dict[str,
     return {"profile": name, "version": found.version}
 
 
-def _moment(key: str, text: str) -> "dict[str, Value]":
-    """Read an option that is a time; nothing where it was not given."""
-    from coldseal.evidence.selection import parse_moment
+def _is_so(register: "Register", asset: str, said: "dict[str, Value]", now_ms: int) -> bool:
+    """Whether a sensor watches an asset already, or that version of a profile holds for it."""
+    from coldseal.core.coldchain.standing import Asset, Watched, at
 
-    return {key: parse_moment(text)} if text else {}
-
-
-def _seal(
-    config: Path,
-    overrides: list[str] | None,
-    said: "dict[str, Value]",
-    who: str,
-    why: str,
-    *,
-    as_json: bool,
-) -> int:
-    """Put it on record, and say where."""
-    from coldseal.gateway.assigning import require_registered
-    from coldseal.gateway.changing import seal_change
-    from coldseal.gateway.config import load_gateway
-    from coldseal.gateway.governance import open_policy
-    from coldseal.gateway.persons import name_of
-
-    settings = load_gateway(config, overrides or ())
-    data: dict[str, Value] = {**said, "who": who or name_of(os.getuid()), "why": why}
-    require_registered(open_policy(settings), data)
-    sealed = seal_change(settings, "config", data)
-    (print_json if as_json else print_facts)({**sealed._asdict(), **_flat(said)})
-    return 0
-
-
-def _flat(said: "dict[str, Value]") -> dict[str, object]:
-    """Give what was said without its outer name."""
-    (inner,) = said.values()
-    return {**inner} if isinstance(inner, dict) else {}
+    if "device" in said:
+        watched = register.sensors.get((str(said["device"]), str(said["sensor"])), Watched())
+        return at(watched.assets, now_ms, "") == asset
+    profile = at(register.assets.get(asset, Asset()).profiles, now_ms, None)
+    return profile is not None and (profile.name, profile.version) == (said["profile"], said["version"])
 
 
 def _now(register: "Register", name: str, now_ms: int) -> dict[str, Any]:
@@ -242,4 +273,4 @@ def _history(register: "Register", name: str, asset: "Asset") -> list[dict[str, 
     return [{"from": moment(from_ms), "what": what} for from_ms, what in sorted(found)]
 
 
-COMMANDS: Final = (assign, release, list_, show)
+COMMANDS: Final = (assign, assign_all, release, list_, show)

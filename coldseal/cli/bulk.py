@@ -12,6 +12,8 @@ from coldseal.cli.output import print_json, print_lines, render_bytes
 from coldseal.errors import ColdsealError, OperatorError, UnavailableError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from coldseal.evidence.writer import Contents
     from coldseal.service.bulk import Tier
     from coldseal.service.config import ServiceConfig
@@ -196,7 +198,7 @@ class _Entries:
             first += len(part)
 
 
-def _now() -> Any:  # noqa: ANN401 # a datetime: the module is loaded late
+def _now() -> "datetime":
     """Give this moment."""
     import time
     from datetime import UTC, datetime

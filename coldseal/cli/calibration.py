@@ -4,15 +4,15 @@
 does where none runs. `list` and `show` read the log. Nothing that is on record is ever changed.
 """
 
-import os
 from collections.abc import Iterable
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from coldseal.cli.changes import at_moment, signed
 from coldseal.cli.output import print_facts, print_json, print_lines
-from coldseal.cli.registered import register_of
+from coldseal.cli.registered import check_files, naming_the_first, register_of
 from coldseal.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from coldseal.core.log.canonical import Value
     from coldseal.gateway.config import GatewayConfig
 
-AGAINST: Final = 1
 _DAY_MS: Final = 86_400_000
 
 
@@ -36,30 +35,14 @@ def check(files: list[Path], /, *, as_json: bool = False) -> int:
         files: TOML files.
         as_json: answer with one JSON object.
     """
-    from coldseal.core.coldchain.certificate import CertificateError
     from coldseal.gateway.calibrations import read_calibrations
 
-    found: list[dict[str, object]] = []
-    for path in files:
-        try:
-            said = [form for _, form in read_calibrations(path)]
-            found.append({"file": str(path), "good": True, "calibrations": said})
-        except CertificateError as error:
-            faults = [
-                {"key": each.field, "value": each.value, "expected": each.expected} for each in error.faults
-            ]
-            found.append({"file": str(path), "good": False, "faults": faults})
-            if not as_json:
-                print_lines(f"{path}: bad", *(f"  {each}" for each in error.faults))
-        else:
-            if not as_json:
-                names = (
-                    f"{each['device']}/{each['sensor']} {each['quantity']} {each['id']}" for each in said
-                )
-                print_lines(f"{path}: good: {', '.join(names)}")
-    if as_json:
-        print_json({"certificates": found})
-    return 0 if all(each["good"] for each in found) else AGAINST
+    def look(path: Path) -> tuple[dict[str, object], str]:
+        said = [form for _, form in read_calibrations(path)]
+        names = (f"{each['device']}/{each['sensor']} {each['quantity']} {each['id']}" for each in said)
+        return {"calibrations": said}, ", ".join(names)
+
+    return check_files(files, "certificates", look, as_json=as_json)
 
 
 def apply(
@@ -87,22 +70,19 @@ def apply(
         set_: one setting to override, as table.key=value; may be given several times.
         as_json: answer with one JSON object.
     """
-    from coldseal.evidence.selection import parse_moment
     from coldseal.gateway.assigning import require_registered
-    from coldseal.gateway.changing import seal_change
+    from coldseal.gateway.changing import seal_changes
     from coldseal.gateway.config import load_gateway
     from coldseal.gateway.governance import open_policy
-    from coldseal.gateway.persons import name_of
 
     settings = load_gateway(config, set_ or ())
-    begin: dict[str, Value] = {"from": parse_moment(from_)} if from_ else {}
-    signed: dict[str, Value] = {"who": who or name_of(os.getuid()), "why": why}
-    asked: list[dict[str, Value]] = [{"calibration": {**form, **begin}, **signed} for form in _forms(file)]
+    begin, by = at_moment("from", from_), signed(who, why)
+    asked: list[dict[str, Value]] = [{"calibration": {**form, **begin}, **by} for form in _forms(file)]
     policy = open_policy(settings)
     for data in asked:
         require_registered(policy, data)
     _require_fitting(settings, asked)
-    done = [seal_change(settings, "calibration", data) for data in asked]
+    done = seal_changes(settings, "calibration", asked, why)
     said = [{**sealed._asdict(), **_inner(data)} for sealed, data in zip(done, asked, strict=True)]
     if as_json:
         print_json({"calibrations": said})
@@ -175,15 +155,10 @@ def _forms(file: Path) -> "list[dict[str, Value]]":
     Raises:
         OperatorError: something is wrong; of several faults it names the first, and how to see all.
     """
-    from coldseal.core.coldchain.certificate import CertificateError
     from coldseal.gateway.calibrations import read_calibrations
 
-    try:
+    with naming_the_first(f"coldseal gateway calibration check {file}"):
         return [form for _, form in read_calibrations(file)]
-    except CertificateError as error:
-        count, more = len(error.faults), f"coldseal gateway calibration check {file}"
-        hint = "Correct that value" if count == 1 else f"{count} faults in all: {more}"
-        raise OperatorError(str(error), hint) from error
 
 
 def _require_fitting(config: "GatewayConfig", asked: "list[dict[str, Value]]") -> None:
@@ -203,9 +178,7 @@ def _require_fitting(config: "GatewayConfig", asked: "list[dict[str, Value]]") -
 
 def _inner(data: "dict[str, Value]") -> "dict[str, Value]":
     """Give what an entry says of a calibration."""
-    found = data["calibration"]
-    assert isinstance(found, dict)  # noqa: S101 # made so above
-    return found
+    return cast("dict[str, Value]", data["calibration"])
 
 
 def _facts(calibration: "Calibration", now_ms: int, warning_days: int) -> dict[str, Any]:

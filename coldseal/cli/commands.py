@@ -151,7 +151,7 @@ def _add_parameters(parser: argparse.ArgumentParser, command: Command) -> None:
             parser.add_argument(f"--{_option(name)}", dest=name, type=kind, **options)
 
 
-def _element(kind: typing.Any) -> tuple[typing.Any, bool]:  # noqa: ANN401 # a type is any object
+def _element(kind: object) -> tuple[typing.Any, bool]:
     """Give the type of one value, and whether there may be several."""
     if typing.get_origin(kind) in {typing.Union, types.UnionType}:
         kind = next(each for each in typing.get_args(kind) if each is not types.NoneType)

@@ -150,7 +150,7 @@ def import_(
         set_: one setting to override, as table.key=value; may be given several times.
         as_json: answer with one JSON object.
     """
-    from coldseal.core.coldchain.custody import carried_data, open_leg
+    from coldseal.core.coldchain.custody import claim_data, open_leg
     from coldseal.gateway.changing import seal_change
     from coldseal.gateway.config import load_gateway
 
@@ -166,8 +166,8 @@ def import_(
     if leg.origin == settings.gateway.origin:
         hint = "What an asset used up here counts here already"
         raise OperatorError(f"{file} is this gateway's own statement", hint)
-    carried = carried_data(leg, asset or leg.asset, settings.gateway.origin)
-    sealed = seal_change(settings, "import", {"custody": carried, "who": who, "why": why})
+    claim = claim_data(data, history, mode, asset or leg.asset)
+    sealed = seal_change(settings, "import", {"custody": claim, "who": who, "why": why})
     facts = {
         **sealed._asdict(),
         "asset": asset or leg.asset,

@@ -4,7 +4,7 @@ Each drill needs a running gateway, ends its fault by itself, seals an entry wit
 report for the validation file. Exit code 0 if all is as it should be, 1 if not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +103,7 @@ def _report(folder: Path, origin: str, record: "Record") -> list[Path]:
         raise OperatorError(f"{what}: {error.strerror}", "Name another folder with --report") from error
 
 
-def _show(data: Any, seq: int, paths: list[Path]) -> None:  # noqa: ANN401 -- what the entry says
+def _show(data: Mapping[str, Any], seq: int, paths: list[Path]) -> None:
     """Show the checks to a person."""
     width = max(len(each["check"]) for each in data["checks"])
     for each in data["checks"]:

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from coldseal.cli.output import print_json, print_lines, render_span
+from coldseal.cli.output import print_json, print_lines, render_duration
 from coldseal.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ def list_(
 ) -> int:
     """Name the excursions that are under way or wait for a decision, and what each asset has used up.
 
+    Where no gateway runs, the log says the first; what is used up is not known then (null in JSON).
+
     Args:
         config: gateway.toml.
-        all_: those that are closed as well; reads the whole log.
+        all_: those that are closed as well; reads the whole log, and leaves out what is used up.
         set_: one setting to override, as table.key=value; may be given several times.
         as_json: answer with one JSON object.
     """
@@ -43,13 +45,16 @@ def list_(
         for entry in _entries(settings):
             newest[str(entry.data["id"])] = entry.data
         rows = [each for each in newest.values() if all_ or each["action"] not in _OVER]
-        totals: Mapping[str, Any] = {}
+        totals: Mapping[str, Any] | None = None
     else:
         rows, totals = answer["excursions"], answer["totals"]
     if as_json:
         print_json({"excursions": rows, "totals": totals})
         return 0
     print_lines(*map(_line, rows) if rows else ("no excursion is open",))
+    if totals is None:
+        print_lines("", "what each asset has used up, a running gateway says when it is asked without --all")
+        return 0
     for asset, used in totals.items():
         print_lines("", f"{asset} has used up:")
         print_lines(*(f"  {_limit(each)}" for each in used) if used else ("  nothing",))
@@ -129,7 +134,7 @@ def _entries(config: "GatewayConfig") -> "Iterator[Entry]":
 
 def _line(said: "Mapping[str, Any]") -> str:
     """Say in a line how an excursion stands."""
-    lasted = render_span(int(said["duration"]))
+    lasted = render_duration(int(said["duration"]))
     what = f"{said['quantity']} {said['direction']}, extreme {said['extreme']} {said['unit']}, {lasted}"
     return f"{said['id']}\n  {said['action']}: {said['asset']}, {said['tier']}, {what}"
 

@@ -4,11 +4,11 @@ A sensor in maintenance reports on: its readings are sealed and flagged `mainten
 them and no alarm is raised. Begin and end are entries of the log.
 """
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from coldseal.cli.output import print_facts, print_json, print_lines, render_span
+from coldseal.cli.changes import at_moment, of_sensor, seal_config, signed
+from coldseal.cli.output import print_json, print_lines, render_span
 from coldseal.cli.registered import register_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def begin(
         as_json: answer with one JSON object.
     """
     said = _said("begin", sensor, at)
-    return _seal(config, set_, said, _signed(who, why), as_json=as_json)
+    return seal_config(config, set_, "maintenance", said, signed(who, why), as_json=as_json)
 
 
 def end(
@@ -66,7 +66,7 @@ def end(
         as_json: answer with one JSON object.
     """
     said = _said("end", sensor, at)
-    return _seal(config, set_, said, _signed(who, why), as_json=as_json)
+    return seal_config(config, set_, "maintenance", said, signed(who, why), as_json=as_json)
 
 
 def list_(config: Path, /, *, set_: list[str] | None = None, as_json: bool = False) -> int:
@@ -96,42 +96,9 @@ def list_(config: Path, /, *, set_: list[str] | None = None, as_json: bool = Fal
     return 0
 
 
-def _signed(who: str, why: str) -> "dict[str, Value]":
-    """Say who asks, and why."""
-    from coldseal.gateway.persons import name_of
-
-    return {"who": who or name_of(os.getuid()), "why": why}
-
-
 def _said(action: str, sensor: str, at: str) -> "dict[str, Value]":
     """Say what begins or ends."""
-    from coldseal.evidence.selection import parse_moment, parse_sensor
-
-    found = parse_sensor(sensor)
-    moment: dict[str, Value] = {"at": parse_moment(at)} if at else {}
-    return {"action": action, "device": found.device, "sensor": found.name, **moment}
-
-
-def _seal(
-    config: Path,
-    overrides: list[str] | None,
-    said: "dict[str, Value]",
-    signed: "dict[str, Value]",
-    *,
-    as_json: bool,
-) -> int:
-    """Put it on record, and say where."""
-    from coldseal.gateway.assigning import require_registered
-    from coldseal.gateway.changing import seal_change
-    from coldseal.gateway.config import load_gateway
-    from coldseal.gateway.governance import open_policy
-
-    settings = load_gateway(config, overrides or ())
-    data: dict[str, Value] = {"maintenance": said, **signed}
-    require_registered(open_policy(settings), data)
-    sealed = seal_change(settings, "config", data)
-    (print_json if as_json else print_facts)({**sealed._asdict(), **said})
-    return 0
+    return {"action": action, **of_sensor(sensor), **at_moment("at", at)}
 
 
 COMMANDS: Final = (begin, end, list_)

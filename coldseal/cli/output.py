@@ -8,6 +8,8 @@ import json
 import sys
 from collections.abc import Mapping
 
+_KIB = 1_024
+
 
 def print_json(value: Mapping[str, object]) -> None:
     """Print one JSON object; what JSON does not know is written as text."""
@@ -29,9 +31,9 @@ def print_lines(*lines: str) -> None:
 def render_bytes(count: float) -> str:
     """Render a number of bytes for a person, in binary units."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024:  # noqa: PLR2004 # bytes in a KiB
+        if count < _KIB:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1024
+        count /= _KIB
     return f"{count:.1f} TiB"
 
 
@@ -41,3 +43,13 @@ def render_span(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / divisor:.0f} {unit}"
     return f"{seconds / 86_400:.0f} days"
+
+
+def render_duration(seconds: int) -> str:
+    """Render a figure in seconds for a person so that nothing of it is lost, such as ``1 d 8 h 25 min``."""
+    parts: list[str] = []
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts) or "0 s"

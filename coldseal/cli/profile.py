@@ -4,13 +4,13 @@
 running gateway seals it, or the command does where none runs. Nothing that is on record is ever changed.
 """
 
-import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from coldseal.cli.changes import signed
 from coldseal.cli.output import print_facts, print_json, print_lines
-from coldseal.cli.registered import read, register_of
+from coldseal.cli.registered import check_files, read, register_of
 from coldseal.cli.rehearsal import try_
 from coldseal.errors import OperatorError
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from coldseal.core.log.canonical import Value
     from coldseal.gateway.config import GatewayConfig
 
-AGAINST: Final = 1
-
 
 def check(files: list[Path], /, *, as_json: bool = False) -> int:
     """Check profiles: each fault is named with key, value and what was expected; ends with 1 if there is one.
@@ -31,27 +29,13 @@ def check(files: list[Path], /, *, as_json: bool = False) -> int:
         files: TOML files, one profile each.
         as_json: answer with one JSON object.
     """
-    from coldseal.core.coldchain.profile import ProfileError
     from coldseal.gateway.profiles import read_profile
 
-    found: list[dict[str, object]] = []
-    for path in files:
-        try:
-            found.append({"file": str(path), "good": True, **_about(read_profile(path))})
-        except ProfileError as error:
-            faults = [
-                {"key": each.field, "value": each.value, "expected": each.expected} for each in error.faults
-            ]
-            found.append({"file": str(path), "good": False, "faults": faults})
-            if not as_json:
-                print_lines(f"{path}: bad", *(f"  {each}" for each in error.faults))
-        else:
-            if not as_json:
-                about = found[-1]
-                print_lines(f"{path}: good: {about['name']} version {about['version']}, {about['sha256']}")
-    if as_json:
-        print_json({"profiles": found})
-    return 0 if all(each["good"] for each in found) else AGAINST
+    def look(path: Path) -> tuple[dict[str, object], str]:
+        about = _about(read_profile(path))
+        return about, f"{about['name']} version {about['version']}, {about['sha256']}"
+
+    return check_files(files, "profiles", look, as_json=as_json)
 
 
 def diff(old: Path, new: Path, /, *, as_json: bool = False) -> int:
@@ -122,12 +106,11 @@ def apply(
     from coldseal.core.coldchain.revision import diff as changes_of
     from coldseal.gateway.changing import seal_change
     from coldseal.gateway.config import load_gateway
-    from coldseal.gateway.persons import name_of
 
     settings, profile = load_gateway(config, set_ or ()), read(file)
     before, holders = _before(settings, profile)
     data: dict[str, Value] = {"profile": canonical_form(profile), "sha256": profile.sha256}
-    sealed = seal_change(settings, "profile", {**data, "who": who or name_of(os.getuid()), "why": why})
+    sealed = seal_change(settings, "profile", {**data, **signed(who, why)})
     changes = [] if before is None else changes_of(before, profile)
     if as_json:
         more = {"changes": [each._asdict() for each in changes], **_counted(changes)}

@@ -5,9 +5,9 @@ The judging is that of a running gateway. Nothing is put on record, and nobody i
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coldseal.cli.output import print_json, print_lines, render_span
+from coldseal.cli.output import print_json, print_lines, render_duration
 from coldseal.cli.registered import read, register_of
 from coldseal.errors import OperatorError
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from coldseal.core.coldchain.rehearsal import Event, Excursion
     from coldseal.core.coldchain.series import Series
     from coldseal.core.log.record import Entry
+    from coldseal.evidence.selection import Wish
+    from coldseal.evidence.source import Source
 
 _NARROWEST: Final = 40
 _BESIDE: Final = 22
@@ -136,7 +138,7 @@ def _stored(config: Path, origin: str, sensor: str, from_: str, to: str) -> _Rea
     return _Readings(series, register.plan(found.device, found.name, now_ms).calibrations)
 
 
-def _entries(source: Any, wish: Any) -> "Iterator[Entry]":  # noqa: ANN401 # their modules load when asked for
+def _entries(source: "Source", wish: "Wish") -> "Iterator[Entry]":
     """Give the chosen entries, one after the other."""
     from coldseal.core.log.record import parse_entry
     from coldseal.evidence.selection import choose
@@ -249,7 +251,7 @@ def _lines_of(excursion: "Excursion") -> list[str]:
     last, unit = excursion.last, excursion.last["unit"]
     state = "" if excursion.is_over else ", still open"
     tolerated = ", tolerated" if last.get("tolerated") else ""
-    duration, gaps = (render_span(int(str(last[name]))) for name in ("duration", "gap"))
+    duration, gaps = (render_duration(int(str(last[name]))) for name in ("duration", "gap"))
     what = f"{last['quantity']} {last['direction']}, {last['tier']}{tolerated}{state}"
     extreme = f"extreme {last['extreme']} {unit}"
     area = f", area {last['area']} {unit}·min" if "area" in last else ""
@@ -260,7 +262,7 @@ def _lines_of(excursion: "Excursion") -> list[str]:
     used = last.get("limits")
     for each in used if isinstance(used, list) else ():
         if isinstance(each, dict) and each["total"]:
-            single, total = (render_span(int(str(each[name]))) for name in ("single", "total"))
+            single, total = (render_duration(int(str(each[name]))) for name in ("single", "total"))
             lines.append(f"    limit {each['at']} {unit}, {each['tier']}: {single} in it, {total} in all")
     mkt = last["mkt"]
     if isinstance(mkt, dict):

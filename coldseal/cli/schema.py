@@ -11,7 +11,7 @@ from coldseal.cli.output import print_facts, print_json, print_lines
 from coldseal.errors import OperatorError
 
 if TYPE_CHECKING:
-    from coldseal.core.coldchain.compatibility import Verdict
+    from coldseal.core.coldchain.compatibility import Mode, Verdict
     from coldseal.core.coldchain.schema import Schema
     from coldseal.gateway.sources.decode import Decoded
 
@@ -61,7 +61,7 @@ def check(old: str, new: str, /, *, mode: str = "backward", as_json: bool = Fals
     return 0 if is_good else AGAINST
 
 
-def _render(verdict: "Verdict", mode: Any) -> None:  # noqa: ANN401 # a Mode, whose module is not loaded here
+def _render(verdict: "Verdict", mode: "Mode") -> None:
     """Print a verdict for each rule."""
     from coldseal.core.coldchain.compatibility import ASKED, RULES
 

@@ -5,7 +5,6 @@ Nothing is ever overwritten. Whatever can be refused is refused before the first
 
 import os
 from pathlib import Path
-from typing import Any
 
 from coldseal.errors import OperatorError
 from coldseal.signing.private_files import write_private_file
@@ -45,7 +44,7 @@ class Holder:
         self.trust = os.path.relpath((pki / TRUST).resolve(), base)
 
 
-def check(option: str, value: str, kind: Any) -> None:  # noqa: ANN401 # an annotated type
+def check(option: str, value: str, kind: object) -> None:
     """Hold an option's value to the type that the configuration has for it."""
     import msgspec
 

@@ -54,7 +54,7 @@ def is_gateway(config: Path) -> bool:
         OperatorError: it cannot be read.
     """
     try:
-        return "gateway" in tomllib.loads(config.read_text(encoding="utf-8"))
+        return "gateway" in tomllib.loads(config.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise OperatorError(
             f"{config} cannot be read: {error}", "Name gateway.toml or service.toml"

@@ -158,7 +158,7 @@ _KNOWN: Final[dict[str, tuple[str, Render]]] = {
 """What programs say about themselves: the words for it, and how its value is written."""
 
 
-def _render(key: str, value: Any) -> tuple[str, str]:  # noqa: ANN401 # any JSON value
+def _render(key: str, value: object) -> tuple[str, str]:
     """Write one value in words."""
     name, render = _KNOWN.get(key, (key.replace("_", " "), str))
     return name, "unknown" if value is None and render is not _age else render(value)

@@ -138,7 +138,9 @@ def checks(story: Story | None) -> tuple[Check, ...]:
 def _said(data: Mapping[str, Any]) -> str:
     """Say what an excursion entry says."""
     mkt = data.get("mkt")
-    kinetic = f", MKT {mkt.get('v')} Cel" if isinstance(mkt, dict) else ""
+    kinetic = ""
+    if isinstance(mkt, dict):
+        kinetic = f", MKT {mkt['v']} Cel over {float(mkt['covered']):.1%} of its window"
     return (
         f"{data['action']}, {data['tier']}: {data['duration']} s out of range, extreme {data['extreme']} "
         f"{data['unit']}, {data['area']} {data['unit']}·min{kinetic}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from coldseal.core.access import Pending
     from coldseal.gateway.clock import Clock
     from coldseal.gateway.config import GatewayConfig
-    from coldseal.gateway.control import Answer, Caller, Handler
+    from coldseal.gateway.control import Answer, Call, Caller, Handler
     from coldseal.gateway.tables.administration import Administration as Settings
 
     Seal = Callable[[str, bytes], Awaitable[bytes]]
@@ -78,6 +78,9 @@ CONFIGURED: Final[Mapping[str, Action]] = {
 }
 """The same for a `config` entry, by its one member beside ``who`` and ``why``."""
 
+TOGETHER: Final = frozenset({Action.ASSIGN, Action.CALIBRATE})
+"""What may be asked for several times in one request."""
+
 SECOND: Final = frozenset({"approve", "withdraw"})
 """Requests about requests: who may, follows from what was asked."""
 
@@ -95,8 +98,7 @@ class _Held(NamedTuple):
 
     asked: Asked
     person: Person
-    request: dict[str, Any]
-    handler: Handler
+    call: Call
 
 
 def action_of(name: str, request: Mapping[str, Any]) -> Action:
@@ -107,7 +109,11 @@ def action_of(name: str, request: Mapping[str, Any]) -> Action:
     """
     kind = request.get("kind")
     if name == "coldchain":
-        return change_action(kind, request.get("data"))
+        return (
+            changes_action(kind, request["several"])
+            if "several" in request
+            else change_action(kind, request.get("data"))
+        )
     if name == "record" and (not isinstance(kind, str) or kind not in RECORDS):
         raise OperatorError(f"{kind!r} cannot be put on record so", f"One of these can: {', '.join(RECORDS)}")
     found = RECORDS[str(kind)] if name == "record" else ACTIONS.get(name)
@@ -131,6 +137,19 @@ def change_action(kind: object, data: object) -> Action:
         known = ", ".join((*CHANGES, "config"))
         raise OperatorError(f"{kind!r} cannot be changed so", f"One of these can: {known}")
     return CHANGES[kind]
+
+
+def changes_action(kind: object, several: object) -> Action:
+    """Say what putting several such entries on record at once is: one and the same action.
+
+    Raises:
+        OperatorError: they are more than one action, or none, or nothing that anybody may ask for.
+    """
+    found = {change_action(kind, each) for each in several} if isinstance(several, list) else set()
+    if len(found) != 1 or found.isdisjoint(TOGETHER):
+        known = ", ".join(sorted(TOGETHER))
+        raise OperatorError("these cannot be asked for at once", f"Ask for several of one of these: {known}")
+    return found.pop()
 
 
 def reason_of(request: Mapping[str, Any]) -> str:
@@ -174,54 +193,40 @@ class Administration:
         """Everybody who could open the socket is heard, if only to be refused."""
         return True
 
-    def pass_on(
-        self,
-        caller: Caller,
-        name: str,
-        request: dict[str, Any],
-        handler: Handler,
-        answer: Callable[[Answer], None],
-    ) -> None:
+    def pass_on(self, caller: Caller, call: Call) -> None:
         """Find out who asks and what; then pass it, refuse it, or let it wait."""
 
         async def run() -> None:
             try:
                 person = await to_thread(self._directory.person, caller.uid, caller.gid, caller.pid)
-                await self._decide(person, name, request, handler, answer)
+                await self._decide(person, call)
             except OperatorError as error:
-                answer({"ok": False, "error": error.what, "hint": error.hint})
+                call.answer({"ok": False, "error": error.what, "hint": error.hint})
             except ColdsealError as error:
                 hint = "Try again" if isinstance(error, UnavailableError) else ""
-                answer({"ok": False, "error": str(error), "hint": hint})
+                call.answer({"ok": False, "error": str(error), "hint": hint})
 
         task = ensure_future(run())
         self._running.add(task)  # a task that nobody keeps may be collected before it ends
         task.add_done_callback(self._running.discard)
 
-    async def _decide(
-        self,
-        person: Person,
-        name: str,
-        request: dict[str, Any],
-        handler: Handler,
-        answer: Callable[[Answer], None],
-    ) -> None:
+    async def _decide(self, person: Person, call: Call) -> None:
         """Let one request pass, or not."""
-        if name in SECOND:
-            await self._settle(person, name, request, answer)
+        if call.name in SECOND:
+            await self._settle(person, call)
             return
-        action, why = action_of(name, request), reason_of(request)
-        asked = Asked(action, why, {"do": name, **request})
+        action, why = action_of(call.name, call.request), reason_of(call.request)
+        asked = Asked(action, why, {"do": call.name, **call.request})
         if not person.may(action):
             await self._refuse(person, asked)
         if TABLE[action].is_change:
             if not why:
                 raise OperatorError(f"{action} was asked for without a reason", "Say why: --why or --reason")
             if action in self._two_person and not person.is_own:
-                await self._wait(_Held(asked, person, request, handler), answer)
+                await self._wait(_Held(asked, person, call))
                 return
             await self._record(person, asked, "allowed")
-        handler(request, answer)
+        call.pass_on()
 
     async def _refuse(self, person: Person, asked: Asked) -> None:
         """Put a refusal on record, alone or counted, and refuse.
@@ -237,25 +242,24 @@ class Administration:
         what = f"{person.user} may not {asked.action} (roles: {roles}), and that is on record"
         raise OperatorError(what, f"It takes one of: {needed}; see administration.assigned in gateway.toml")
 
-    async def _wait(self, held: _Held, answer: Callable[[Answer], None]) -> None:
+    async def _wait(self, held: _Held) -> None:
         """Let a request wait for a second person."""
-        asked, person = held.asked, held.person
+        asked, person, call = held
         pending = self._approvals.ask(asked.action, person.user, asked.why, now_ms=self._clock.now().mono_ms)
         self._held[pending.number] = held
         await self._record(person, asked, "pending", number=pending.number)
         _log.emit(events.APPROVAL_AWAITED, user=person.user, action=asked.action.value, number=pending.number)
-        answer({"pending": pending.number, "action": asked.action.value})
+        call.answer({"pending": pending.number, "action": asked.action.value})
 
-    async def _settle(
-        self, person: Person, name: str, request: Mapping[str, Any], answer: Callable[[Answer], None]
-    ) -> None:
+    async def _settle(self, person: Person, call: Call) -> None:
         """Let a second person approve what waits, or whoever asked withdraw it."""
-        number, now_ms = request.get("number"), self._clock.now().mono_ms
+        number, now_ms = call.request.get("number"), self._clock.now().mono_ms
+        is_withdrawn = call.name == "withdraw"
         if not isinstance(number, int) or isinstance(number, bool):
             raise OperatorError(f"{number!r} is no number of a request", "Give the number that was shown")
         held = self._held.get(number)
         try:
-            if name == "withdraw":
+            if is_withdrawn:
                 self._approvals.withdraw(number, person.user, now_ms=now_ms)
             else:
                 self._approvals.approve(number, person.user, person.roles, now_ms=now_ms)
@@ -264,12 +268,12 @@ class Administration:
                 await self._record(person, held.asked, "refused", by=held.person.user, number=number)
             raise
         held = self._held.pop(number)
-        outcome = "withdrawn" if name == "withdraw" else "approved"
+        outcome = "withdrawn" if is_withdrawn else "approved"
         await self._record(person, held.asked, outcome, by=held.person.user, number=number)
-        if name == "withdraw":
-            answer({"withdrawn": number})
+        if is_withdrawn:
+            call.answer({"withdrawn": number})
         else:
-            held.handler(held.request, answer)
+            held.call._replace(answer=call.answer).pass_on()
 
     async def _record(self, person: Person, asked: Asked, outcome: str, **more: canonical.Value) -> None:
         """Put it on record."""

@@ -6,12 +6,12 @@ their digits. Whether a calibration is on record, or in force, is not known here
 
 from __future__ import annotations
 
-import tomllib
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from coldseal.core.coldchain.certificate import CertificateError, canonical_form, parse_calibration
 from coldseal.errors import InputError, OperatorError
+from coldseal.settings import parse_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,13 +60,11 @@ def _document(path: Path) -> dict[str, object]:
         content = path.read_bytes()
         if len(content) > MAX_BYTES:
             raise OperatorError(f"{path} has {len(content)} bytes", f"A certificate has at most {MAX_BYTES}")
-        return tomllib.loads(content.decode(), parse_float=Decimal)
     except OSError as error:
         raise OperatorError(
             f"{path}: {error.strerror}", "Name a certificate's file that is readable"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OperatorError(f"{path}: not TOML: {error}", "Correct the line that it names") from error
+    return parse_toml(path, content, Decimal)
 
 
 def _tables(path: Path, document: dict[str, object], tables: object) -> list[tuple[str, dict[str, object]]]:

@@ -9,18 +9,21 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from coldseal.core.log import canonical
 from coldseal.gateway.alarming.opening import Around, open_desk
 from coldseal.gateway.assigning import require_registered
 from coldseal.gateway.changing import REQUEST, Changing
+from coldseal.gateway.configured import changes
 from coldseal.gateway.governance import open_policy
 from coldseal.gateway.listening import Listening
+from coldseal.gateway.persons import Directory
 from coldseal.gateway.records import open_reader
 from coldseal.gateway.replaying import REQUEST as REPLAY
 from coldseal.gateway.replaying import Replaying
 from coldseal.gateway.requests import later
 from coldseal.gateway.routing.decisions import REQUEST as ROUTE
 from coldseal.gateway.routing.part import Routing
-from coldseal.gateway.schemas import reload_book
+from coldseal.gateway.schemas import hashes_of, reload_book
 from coldseal.gateway.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -73,11 +76,11 @@ class ColdChain:
         """Put the parts together; nothing runs yet."""
         self._config, self._clock, self._metrics, self._log = config, clock, metrics, log
         self._journal, self._pipeline = journal, pipeline
-        self._evaluator = projection.evaluator
-        self.changing = Changing(projection.evaluator, journal, pipeline, clock)
+        self._evaluator, self._book, self._hashes = projection.evaluator, book, hashes_of(config)
+        self.changing = Changing(projection.evaluator, journal, pipeline, clock, config.gateway.origin)
         self._replaying = Replaying(
             book,
-            reload=lambda: reload_book(config, book),
+            reload=self._reload,
             open_reader=lambda: open_reader(config),
             evaluator=projection.evaluator,
             journal=journal,
@@ -105,6 +108,18 @@ class ColdChain:
             metrics,
             warning_days=config.coldchain.calibration_warning_days,
         )
+
+    def _reload(self) -> None:
+        """Read the schemas again, and put on record which ones changed.
+
+        Raises:
+            OperatorError: a file is wrong; what was in use stays so.
+        """
+        reload_book(self._config, self._book)
+        before, self._hashes = self._hashes, hashes_of(self._config)
+        person = Directory(self._config.administration).myself()
+        for said in changes(before, self._hashes, person, "the folder of schemas was read again"):
+            self._pipeline.record("config", canonical.encode(said))
 
     def tasks(self) -> Sequence[Coroutine[None, None, None]]:
         """Give what runs beside the main path, until it is cancelled."""

@@ -31,6 +31,9 @@ PART: Final = 100
 
 FIELD: Final = "settings"
 
+START: Final = "in force from this start on"
+"""Why settings change, where nobody has asked for it."""
+
 LEFT_OUT: Final = frozenset({"gateway.data"})
 """Where the log itself lies: it is the log that moves, not what it was made with."""
 
@@ -68,7 +71,7 @@ def settings_on_record(reader: LogReader) -> dict[str, str]:
 
 
 def changes(
-    before: Mapping[str, str], after: Mapping[str, str], person: Person
+    before: Mapping[str, str], after: Mapping[str, str], person: Person, why: str = START
 ) -> Iterator[dict[str, canonical.Value]]:
     """Give what `config` entries must say so that the log has the settings in force; none if it has."""
     keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
@@ -80,7 +83,7 @@ def changes(
             FIELD: said,
             "uid": person.uid,
             "who": person.login or person.user,
-            "why": "in force from this start on",
+            "why": why,
         }
 
 

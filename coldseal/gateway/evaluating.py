@@ -15,7 +15,6 @@ from coldseal.core.coldchain.disposition import parse_disposition
 from coldseal.core.coldchain.evaluation import Evaluation, Measured
 from coldseal.core.coldchain.measured import moment_ms, taken_ms, thousandths
 from coldseal.core.coldchain.normalisation import doubts_of, normalise
-from coldseal.core.coldchain.reading import FLAG_IMPLAUSIBLE
 from coldseal.core.coldchain.register import Plan, Register
 from coldseal.core.coldchain.standing import at
 from coldseal.errors import InputError
@@ -125,31 +124,30 @@ class Evaluator:
         """Judge one message, and move on."""
         if self._is_idle:
             return Evaluated(normalise(decoded.quantities, with_dew_point=self.with_dew_point), flags)
-        quantities, doubts = self._normalised(device, sensor, decoded, received_ms)
+        sent, said = decoded.quantities, decoded.taken_at
+        times = [taken_ms(each.taken_at, said, received_ms) for each in sent]
+        plan = self.plan(device, sensor, times[0])
+        doubts: Sequence[str]
+        if plan.from_ms <= min(times) and max(times) < plan.until_ms:
+            quantities = normalise(sent, plan.calibrations, with_dew_point=self.with_dew_point)
+            doubts = doubts_of(plan, sent, times)
+        else:
+            quantities, doubts = self._over_a_change(device, sensor, sent, times)
         if doubts:
             flags = (*flags, *doubts)
-        times = [taken_ms(each.taken_at, decoded.taken_at, received_ms) for each in quantities]
-        if not all(each.is_plausible for each in quantities):
-            flags = (*flags, FLAG_IMPLAUSIBLE)
         measured = [
-            Measured(each.name, each.unit, thousandths(each.value), t_ms)
-            for each, t_ms in zip(quantities, times, strict=True)
+            Measured(name, unit, thousandths(value), taken_ms(taken_at, said, received_ms))
+            for name, unit, value, taken_at, _, _ in quantities
         ]
         return self._judge(device, sensor, quantities, measured, flags=flags, received_ms=received_ms)
 
-    def _normalised(
-        self, device: str, sensor: str, decoded: Decoded, received_ms: int
+    def _over_a_change(
+        self, device: str, sensor: str, sent: Sequence[Quantity], times: Sequence[int]
     ) -> tuple[Sequence[Quantity], Sequence[str]]:
-        """Convert and correct what was measured, by what was in force when it was taken; with doubts."""
-        sent = decoded.quantities
-        times = [taken_ms(each.taken_at, decoded.taken_at, received_ms) for each in sent]
-        plan = self.plan(device, sensor, times[0])
-        if plan.from_ms <= min(times) and max(times) < plan.until_ms:
-            found = normalise(sent, plan.calibrations, with_dew_point=self.with_dew_point)
-            return found, doubts_of(plan, sent, times)
+        """Convert and correct a backlog in one message, each value by what was in force then; with doubts."""
         quantities: list[Quantity] = []
         doubts: list[str] = []
-        for each, t_ms in zip(sent, times, strict=True):  # a backlog in one message, over a change
+        for each, t_ms in zip(sent, times, strict=True):
             plan = self.plan(device, sensor, t_ms)
             quantities += normalise((each,), plan.calibrations)
             doubts += doubts_of(plan, (each,), (t_ms,))
@@ -166,11 +164,19 @@ class Evaluator:
         received_ms: int,
     ) -> Evaluated:
         """Judge what was measured, each part by what was in force when it was taken."""
+        plan = self.plan(device, sensor, measured[0].taken_ms)
+        for each in measured:
+            if not plan.from_ms <= each.taken_ms < plan.until_ms:
+                break
+        else:
+            judged = self.evaluation.judge(plan, measured, received_ms=received_ms)
+            doubted = (*flags, *judged.flags) if judged.flags else flags
+            return Evaluated(quantities, doubted, judged.effects, Before(None, (judged.before,)))
         effects: list[Effect] = []
         moved: list[object] = []
         doubts: list[str] = []
         for plan, part in self._by_plan(device, sensor, measured):
-            judged = self.evaluation.judge(plan, part, received_ms=received_ms, flags=flags)
+            judged = self.evaluation.judge(plan, part, received_ms=received_ms)
             effects += judged.effects
             moved.append(judged.before)
             doubts += judged.flags

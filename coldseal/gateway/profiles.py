@@ -6,7 +6,6 @@ Whether a profile is on record, or in force, is not known here.
 
 from __future__ import annotations
 
-import tomllib
 from decimal import Decimal
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from coldseal.core.coldchain.document import render_milli, render_span
 from coldseal.core.coldchain.profile import parse_profile
 from coldseal.errors import OperatorError
+from coldseal.settings import parse_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,11 +38,9 @@ def read_profile(path: Path) -> ProductProfile:
         content = path.read_bytes()
         if len(content) > MAX_BYTES:
             raise OperatorError(f"{path} has {len(content)} bytes", f"A profile has at most {MAX_BYTES}")
-        return parse_profile(tomllib.loads(content.decode(), parse_float=Decimal), where=str(path))
     except OSError as error:
         raise OperatorError(f"{path}: {error.strerror}", "Name a profile's file that is readable") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OperatorError(f"{path}: not TOML: {error}", "Correct the line that it names") from error
+    return parse_profile(parse_toml(path, content, Decimal), where=str(path))
 
 
 def render_toml(profile: ProductProfile) -> str:

@@ -7,6 +7,7 @@ tried first.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 PUBLISHED: Final = Path(__file__).parent.parent / "schemas"
 """Folder of the project's own schemas, as JSON Schema."""
+
+_WRITTEN: Final = {"n": "quantities.name", "u": "quantities.unit"}
+"""How keys of a reading are called in a schema's file."""
 
 _BRACE: Final = 0x7B
 _OBJECT: Final = b"{"
@@ -265,6 +269,30 @@ def read_site(config: GatewayConfig) -> list[Schema]:
     return found
 
 
+def hashes_of(config: GatewayConfig) -> dict[str, str]:
+    """Give SHA-256 of the file of each version of a schema, in the form of settings on record.
+
+    Raises:
+        OperatorError: a file is wrong, or cannot be read.
+    """
+    folder = config.schemas.directory
+    return (
+        {} if folder is None else {f"schemas.{each}": _hash_of(each.source) for each in read_folder(folder)}
+    )
+
+
+def _hash_of(source: str) -> str:
+    """Give SHA-256 of a file.
+
+    Raises:
+        OperatorError: it cannot be read.
+    """
+    try:
+        return f"sha256:{hashlib.sha256(Path(source).read_bytes()).hexdigest()}"
+    except OSError as error:
+        raise OperatorError(f"{source}: {error.strerror}", "Put it back, or take it out") from error
+
+
 def expected_of(policy: Policy) -> Mapping[str, str]:
     """Give the schema of each topic of a reading whose channel names one."""
     found: dict[str, str] = {}
@@ -312,7 +340,8 @@ def read_schema(path: Path) -> Schema:
     try:
         return _read_published(path) if path.suffix == ".json" else _read_written(path)
     except InputError as error:
-        what = f"{path}: {error.field} is {error.value!r}, expected {error.expected}"
+        key = _WRITTEN.get(error.field, error.field)
+        what = f"{path}: {key} is {error.value!r}, expected {error.expected}"
         raise OperatorError(what, "Correct that value") from error
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
+import tomllib
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from coldseal.cli.main import run
+from coldseal.demo.programs import free_ports
 
 COMMAND = (sys.executable, "-m", "coldseal.cli.main")
 
@@ -83,3 +86,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     uplink = ("--uplink", "https://localhost:8443", "--witness", made["witness"])
     answer("gateway", "init", folder / "gw", *options, *uplink)
     return Site(folder, made["witness"])
+
+
+def own_gateway(folder: Path, site: Site) -> Path:
+    """Copy the gateway of a site, with its certificates, and let it listen on free ports; gives its file."""
+    shutil.copytree(site.gateway.parent, folder / "gw")
+    shutil.copytree(site.pki, folder / "pki")
+    path = folder / "gw" / "gateway.toml"
+    text = path.read_text(encoding="utf-8").replace("127.0.0.1:8883", "127.0.0.1:0")
+    path.write_text(text.replace("127.0.0.1:9464", f"127.0.0.1:{free_ports(1)[0]}"), encoding="utf-8")
+    assert tomllib.loads(text)["mqtt"]["listen"] == "127.0.0.1:0"
+    return path

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from coldseal.cli.main import run
 from coldseal.core.access import Action
-from coldseal.demo.programs import free_ports
-from tests.cli.conftest import Site, answer, coldseal
+from tests.cli.conftest import Site, answer, coldseal, own_gateway
 from tests.cli.test_programs import running
 from tests.gateway.users import needs_root
 
@@ -24,14 +22,9 @@ ROLES = '[[administration.assigned]]\nuser = "root"\nroles = ["quality", "admini
 @pytest.fixture
 def config(tmp_path: Path, site: Site) -> Path:
     """Give a gateway whose pruning and key changes take two persons."""
-    folder = tmp_path / "gw"
-    shutil.copytree(site.gateway.parent, folder)
-    shutil.copytree(site.pki, tmp_path / "pki")
-    path = folder / "gateway.toml"
-    text = path.read_text(encoding="utf-8").replace("127.0.0.1:8883", "127.0.0.1:0")
-    text = text.replace("127.0.0.1:9464", f"127.0.0.1:{free_ports(1)[0]}")
-    more = f'[administration]\ntwo_person = ["prune", "roll-over"]\n{ROLES}'
-    path.write_text(f"{text}\n{more}", encoding="utf-8")
+    path = own_gateway(tmp_path, site)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f'\n[administration]\ntwo_person = ["prune", "roll-over"]\n{ROLES}')
     return path
 
 

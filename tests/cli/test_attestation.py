@@ -18,7 +18,7 @@ from coldseal.service.config import load_service
 from tests.cli.conftest import Site, answer
 from tests.core.event_log import APPLICATION, BOOT, Told
 from tests.signing.machines import HANDLE, BootedMachine, machine, roots
-from tests.trial import until
+from tests.waiting import until
 
 GATEWAY = "gw-0001"
 OTHER_KERNEL = (*BOOT[:6], Told(4, APPLICATION, b"\0" * 32, b"other"), *BOOT[7:])

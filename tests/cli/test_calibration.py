@@ -146,7 +146,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_calibrations_are_put_on_record_and_listed(config: Path, tmp_path: Path) -> None:
-    """Each with an `access` entry before it, who, why, and when it is due."""
+    """All of a file behind one `access` entry, with who, why, and when each is due."""
     file = write(tmp_path)
     made = answer(
         "gateway", "calibration", "apply", config, file, "--why", "yearly calibration", "--who", "Eva"
@@ -154,7 +154,11 @@ def test_calibrations_are_put_on_record_and_listed(config: Path, tmp_path: Path)
     entries = entries_of(config)
     sealed = [entry for entry in entries if entry.kind == "calibration"]
     assert [each["seq"] for each in made["calibrations"]] == [entry.seq for entry in sealed]
-    assert all(entries[entry.seq - 1].kind == "access" for entry in sealed)
+    assert [each.kind for each in entries[sealed[0].seq - 1 :]] == [
+        "access",
+        *("calibration" for _ in sealed),
+        "shutdown",
+    ]
     assert [entry.data["who"] for entry in sealed] == ["Eva", "Eva"]
     found = answer("gateway", "calibration", "list", config)["calibrations"]
     assert [(each["quantity"], each["state"]) for each in found] == [

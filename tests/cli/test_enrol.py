@@ -17,7 +17,8 @@ from coldseal.identity.contexts import client_context
 from coldseal.identity.peer import read_peer
 from tests.cli.conftest import COMMAND
 from tests.gateway.uplink.registry import Registry
-from tests.trial import now, until
+from tests.trial import now
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from coldseal.core.log.keys import history_of
 from coldseal.core.log.record import parse_entry
-from coldseal.demo.programs import free_ports
 from coldseal.gateway.config import load_gateway
 from coldseal.gateway.control import ask
 from coldseal.gateway.records import open_reader
-from tests.cli.conftest import Site, answer, coldseal
+from tests.cli.conftest import Site, answer, coldseal, own_gateway
 from tests.cli.test_programs import running
 
 if TYPE_CHECKING:
@@ -27,14 +24,7 @@ SINCE = "2026-01-01T00:00:00.000Z"
 @pytest.fixture
 def config(tmp_path: Path, site: Site) -> Path:
     """Give a gateway of its own, which has run once."""
-    folder = tmp_path / "gw"
-    shutil.copytree(site.gateway.parent, folder)
-    shutil.copytree(site.pki, tmp_path / "pki")
-    path = folder / "gateway.toml"
-    text = path.read_text(encoding="utf-8").replace("127.0.0.1:8883", "127.0.0.1:0")
-    text = text.replace("127.0.0.1:9464", f"127.0.0.1:{free_ports(1)[0]}")
-    path.write_text(text, encoding="utf-8")
-    assert tomllib.loads(text)["mqtt"]["listen"] == "127.0.0.1:0"
+    path = own_gateway(tmp_path, site)
     with running("gateway", path, [], tmp_path / "log") as process:
         process.terminate()
         assert process.wait(30) == 0

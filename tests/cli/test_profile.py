@@ -126,7 +126,7 @@ def test_what_a_profile_would_have_raised_is_shown_with_a_plot(
     assert "#" in shown
     assert re.search(r"w{6,}e+$", shown, re.MULTILINE)
     assert (
-        "temperature high, excursion: from 2026-03-04T00:10:00.000Z, 70 min, extreme 9 Cel, area 70 Cel"
+        "temperature high, excursion: from 2026-03-04T00:10:00.000Z, 1 h 10 min, extreme 9 Cel, area 70 Cel"
         in shown
     )
     assert "    2026-03-04T01:10:00.000Z  escalated, excursion\n" in shown

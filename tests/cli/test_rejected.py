@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,43 @@ async def test_a_parked_message_is_replayed_after_its_schema_was_added(
     ]
     access = next(entry for entry in entries_of(config) if entry.kind == "access")
     assert (access.data["action"], access.data["outcome"]) == ("replay", "allowed")
+
+
+async def test_the_log_says_which_file_each_schema_was_read_from_by_its_hash(
+    config: Path, pki: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a start, and before a replay, in front of the readings: who has the file proves what judged them."""
+    first, second = (config.with_name("schemas") / f"logger-{version}.toml" for version in (1, 2))
+    first.write_text(TEXT.format(version=1))
+    one = hashlib.sha256(first.read_bytes()).hexdigest()
+    async with running(config) as gateway:
+        await publish(pki, gateway.listener.port, PARKED.replace(b"/1", b"/2").replace(b"temp", b"other"))
+        second.write_text(TEXT.format(version=2).replace('"temp"', '"other"'))
+        two = hashlib.sha256(second.read_bytes()).hexdigest()
+        for _ in range(2):
+            await command(capsys, "replay", config, "--why", "here now")
+    async with running(config):
+        pass
+    first.unlink()
+    async with running(config):
+        pass
+    entries = entries_of(config)
+    settings: list[Any] = [
+        found for entry in entries if isinstance(found := entry.data.get("settings"), dict)
+    ]
+    said = [
+        {key: (it["before"], it["after"]) for key, it in each.items() if key.startswith("schemas.v")}
+        for each in settings
+    ]
+    assert [each for each in said if each] == [
+        {"schemas.vendor.logger/1": (None, f"sha256:{one}")},
+        {"schemas.vendor.logger/2": (None, f"sha256:{two}")},
+        {"schemas.vendor.logger/1": (f"sha256:{one}", None)},
+    ]
+    kinds = [entry.kind for entry in entries if entry.kind in {"access", "config", "reading"}]
+    assert kinds[:4] == ["access", "config", "reading", "access"]
+    config_entry = next(entry for entry in entries if entry.kind == "config")
+    assert config_entry.data["why"] == "the folder of schemas was read again"
 
 
 async def test_a_channel_that_names_a_schema_takes_nothing_else(config: Path, pki: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from coldseal.cli.main import run
 from coldseal.gateway.config import load_gateway
@@ -66,7 +67,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def show(config: Path, **status: object) -> None:
     """Write down how the route stands, as its process does."""
     board = Board(load_gateway(config).gateway.data / FOLDER)
-    board.routes["erp"] = RouteStatus(**status)  # type: ignore[arg-type] # by name
+    board.routes["erp"] = replace(RouteStatus(), **status)
     board.write()
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from coldseal.cli.main import run
-from coldseal.cli.output import print_facts, render_bytes, render_span
+from coldseal.cli.output import print_facts, render_bytes, render_duration, render_span
 from coldseal.observe.health import Health, HealthServer, Views
 from coldseal.settings import Address
 from tests.cli.conftest import Site, coldseal
@@ -175,3 +175,19 @@ def test_no_facts_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """An empty table has no width."""
     print_facts({})
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59, "59 s"),
+        (30_300, "8 h 25 min"),
+        (86_399, "23 h 59 min 59 s"),
+        (86_400, "1 d"),
+        (2_628_001, "30 d 10 h 1 s"),
+    ],
+)
+def test_a_figure_on_record_is_shown_whole(seconds: int, text: str) -> None:
+    """Time out of range is held against a limit: it is not rounded for people."""
+    assert render_duration(seconds) == text

@@ -12,8 +12,8 @@ import secrets
 import shutil
 import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,22 +87,13 @@ def inside(namespace: str, work: Callable[[], Result]) -> Result:
     Raises:
         OSError: whatever the function raises.
     """
-    found: list[Result] = []
-    faults: list[BaseException] = []
 
-    def enter() -> None:
-        try:
-            _enter(namespace)
-            found.append(work())
-        except BaseException as fault:  # noqa: BLE001 # raised again by whoever waits
-            faults.append(fault)
+    def enter() -> Result:
+        _enter(namespace)
+        return work()
 
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    if faults:
-        raise faults[0]
-    return found[0]
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(enter).result()
 
 
 def _enter(namespace: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coldseal.core.floods import Floods
 from coldseal.core.log.canonical import encode_base64
@@ -86,7 +86,7 @@ class Answers:
 
     def to(self, name: str, payload: bytes, *, hands: Hands, **changes: object) -> Message:
         """Make a message whose answer is kept here under ``name``."""
-        known: dict[str, object] = {
+        known: dict[str, Any] = {
             "device": "dev-1",
             "fingerprint": "ab" * 8,
             "topic": TOPIC,
@@ -98,7 +98,7 @@ class Answers:
         }
         return Message(
             acknowledge=lambda outcome, reason: self.give(name, outcome, reason),
-            **(known | changes),  # type: ignore[arg-type] # the fields of Message, by name
+            **(known | changes),
         )
 
     @property

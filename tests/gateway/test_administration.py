@@ -27,7 +27,7 @@ from coldseal.gateway.administration import (
     reason_of,
 )
 from coldseal.gateway.clock import Clock
-from coldseal.gateway.control import AwaitsApprovalError, Caller, ControlServer, ask, ask_running
+from coldseal.gateway.control import AwaitsApprovalError, Call, Caller, ControlServer, ask, ask_running
 from coldseal.gateway.persons import ITSELF, Asked, Directory, Person, access_data, name_of
 from coldseal.gateway.tables.administration import Administration as Settings
 from tests.gateway.users import (
@@ -306,7 +306,8 @@ async def test_without_assignments_only_the_gateway_s_own_user_may(tmp_path: Pat
         asked: list[Answer] = []
         here.gate._directory.person = lambda *_: found  # type: ignore[method-assign] # what a child of ours would be
         handler = here._handler("prune")
-        here.gate.pass_on(Caller(1, 0, 0), "prune", {"why": "window"}, handler, asked.append)
+        call = Call("prune", {"why": "window"}, handler, asked.append)
+        here.gate.pass_on(Caller(1, 0, 0), call)
         await until(lambda: bool(asked))
         assert asked == [{"did": "prune"}]
 

@@ -24,11 +24,9 @@ from coldseal.gateway.budget import (
 )
 from coldseal.gateway.store.log import Limits
 from coldseal.gateway.tables.keeping import Budget
-from coldseal.observe.logs import configure
 from tests.gateway.store.logs import NOW_MS, group, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 DAY_S, MIB, GIB = 86_400, 1024 * 1024, 1024**3
@@ -37,18 +35,9 @@ A_DAY = 720_000
 BUDGET = Budget(memory_mb=64, warn_days=7, critical_days=2)
 
 
-@pytest.fixture
-def said() -> Iterator[io.StringIO]:
-    """Give what is logged."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
-
-
-def events_of(said: io.StringIO) -> list[str]:
+def events_of(lines: io.StringIO) -> list[str]:
     """Name the events that were logged."""
-    return [line.partition('"event":"')[2].partition('"')[0] for line in said.getvalue().splitlines()]
+    return [line.partition('"event":"')[2].partition('"')[0] for line in lines.getvalue().splitlines()]
 
 
 def outlook(packed_days: float, *, today: float = 0, room: int = 8 * GIB) -> Outlook:
@@ -126,35 +115,35 @@ class Scene:
         self.watch.look(self.now, self.size, lambda: self.found)
 
 
-def test_scarce_room_is_said_once_each_way(said: io.StringIO) -> None:
+def test_scarce_room_is_said_once_each_way(lines: io.StringIO) -> None:
     """Low, critical, low again only when it is clearly better, and enough."""
     scene = Scene()
     for _ in range(12):
         scene.look()
-    assert events_of(said) == []
+    assert events_of(lines) == []
     assert scene.watch.days_left is not None
     assert scene.watch.notes().notes == ()
     steps = ((68, "store.room-low"), (68.5, ""), (72.5, "store.room-critical"), (72.2, ""), (71.9, ""))
     better = ((70, "store.room-low"), (66.8, ""), (20, "store.room-enough"), (68, "store.room-low"))
     for days, expected in (*steps, *better):
-        before = len(events_of(said))
+        before = len(events_of(lines))
         scene.found = outlook(days)
         scene.look()
-        assert events_of(said)[before:] == ([expected] if expected else []), days
+        assert events_of(lines)[before:] == ([expected] if expected else []), days
     assert "full in 6.0 days" in scene.watch.notes().notes[0]
     scene.found = outlook(10)
     scene.look()
-    assert events_of(said)[-1] == "store.room-enough"
+    assert events_of(lines)[-1] == "store.room-enough"
 
 
-def test_scarce_memory_closes_the_doors_until_there_is_more(said: io.StringIO) -> None:
+def test_scarce_memory_closes_the_doors_until_there_is_more(lines: io.StringIO) -> None:
     """Said once each way; a little less than the bound is not enough to open again."""
     scene = Scene()
     for memory, closed in ((63, []), (65, [True]), (70, [True]), (63, [True]), (60, [True, False])):
         scene.memory = memory * MIB
         scene.look(MEMORY_S)
         assert scene.closed == closed
-    assert events_of(said) == ["gateway.memory-short", "gateway.memory-enough"]
+    assert events_of(lines) == ["gateway.memory-short", "gateway.memory-enough"]
     scene.memory = 70 * MIB
     scene.look(MEMORY_S / 2)
     assert scene.closed == [True, False]

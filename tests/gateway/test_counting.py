@@ -79,11 +79,16 @@ def counter(chip: SoftwareTpm, path: Path) -> Counter:
 async def end_segments(gateway: Gateway, count: int = 1) -> None:
     """Seal until so many segments have ended, and each was counted."""
     for _ in range(count):
-        before = gateway.log.segment_first
-        while gateway.log.segment_first == before:
-            await seal_one(gateway)
-        end = f"certified at {gateway.log.segment_first} entries"
-        await until(lambda end=end: end in str(gateway._perimeter.status()["segment_counter"]))  # type: ignore[misc] # bound now
+        await end_one(gateway)
+
+
+async def end_one(gateway: Gateway) -> None:
+    """Seal until a segment has ended, and was counted."""
+    before = gateway.log.segment_first
+    while gateway.log.segment_first == before:
+        await seal_one(gateway)
+    end = f"certified at {gateway.log.segment_first} entries"
+    await until(lambda: end in str(gateway._perimeter.status()["segment_counter"]))
 
 
 async def run_segments(path: Path, counter: Counter, count: int = 1) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,20 +17,10 @@ from coldseal.errors import InputError, OperatorError, UnavailableError
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.egress import Cause, EgressWatch, Guard, Refusals, RefusedError, Rule, pin_of, rules_of
 from coldseal.gateway.endpoints import Endpoint, endpoint_of, is_inside
-from coldseal.observe.logs import configure
 from coldseal.observe.metrics import GatewayMetrics
 from tests.trial import Site
 
 SERVICE = Endpoint("service.example", 8443)
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
 
 
 def events_in(lines: io.StringIO) -> list[str]:

@@ -59,6 +59,7 @@ async def test_an_excursion_is_listed_shown_and_decided_about(
     assert shown[-1]["disposition"]["verdict"] == "quarantine"
     assert len((await ask("list", "--all"))["excursions"]) == 1
     assert (await ask("show", "another"))["code"] == 2
+    assert (await ask("list", "--all"))["totals"] is None  # not known, which is not the same as nothing
     capsys.readouterr()
     for command in (["list", str(config), "--all"], ["show", str(config), found["id"]]):
         assert await asyncio.to_thread(run_command, ["gateway", "excursions", *command]) == 0

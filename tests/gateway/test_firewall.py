@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,7 @@ from tests.gateway.namespaces import (
     world,
 )
 from tests.gateway.tries import SEED, Campaign, call, open_sinks, post, received
+from tests.telling import tell
 
 SYN = 0x02
 BROKER = ("broker.certificate=b.pem", "broker.key=b.key", "broker.ca=ca.pem")
@@ -140,11 +142,11 @@ def test_a_broker_of_this_machine_takes_devices_in(tmp_path: Path) -> None:
     ids=["space", "long", "admin", "time"],
 )
 def test_what_the_rules_cannot_be_made_of_is_told(
-    tmp_path: Path, options: dict[str, object], more: Sequence[str], named: str
+    tmp_path: Path, options: dict[str, Any], more: Sequence[str], named: str
 ) -> None:
     """With the cure."""
     with pytest.raises(OperatorError) as caught:
-        make_plan(load(tmp_path, *more), **{"ot": OT, "uplink": UP} | options)  # type: ignore[arg-type] # by name
+        make_plan(load(tmp_path, *more), **{"ot": OT, "uplink": UP} | options)
 
     assert named in caught.value.what
 
@@ -177,7 +179,7 @@ def test_no_forbidden_try_passes(tmp_path: Path) -> None:
         campaign = Campaign(made, silence_s=0.3)
         campaign.run()
         refused = {name: made.counter(name) for name in firewall._COUNTERS}
-    print(f"seed {SEED}: {campaign.tried.total()} tries {dict(campaign.tried)}; refused {refused}")  # noqa: T201 # what the campaign did
+    tell(f"seed {SEED}: {campaign.tried.total()} tries {dict(campaign.tried)}; refused {refused}")
 
     assert campaign.tried.total() >= 1_000
     assert dict(campaign.passed) == {}

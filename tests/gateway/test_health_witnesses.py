@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,6 @@ from coldseal.gateway.tally import Tally
 from coldseal.gateway.uplink.cosignatures import StoredCosignature, UplinkEvidence, WitnessStatus
 from coldseal.gateway.uplink.receipts import Receipts, StoredReceipt, UplinkStatus
 from coldseal.observe.health import Progress
-from coldseal.observe.logs import configure
 from tests.gateway.parts import KEY, ORIGIN, Hands, Parts, open_parts
 from tests.trial import Site
 
@@ -33,15 +32,6 @@ key = "w2+00+x"
 [witness]
 quorum = 2
 """
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
 
 
 class Shown(NamedTuple):

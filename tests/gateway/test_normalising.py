@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import cbor2
+import msgspec
 import pytest
 
 from coldseal.core.coldchain.certificate import canonical_form, parse_calibration
@@ -60,7 +61,7 @@ def values(parts: Parts) -> list[str]:
 
 def items(entry: Entry) -> list[Mapping[str, Any]]:
     """Give the quantities of a reading."""
-    found: list[Mapping[str, Any]] = json.loads(json.dumps(entry.data["q"]))  # noqa: TID251 # no evidence
+    found: list[Mapping[str, Any]] = json.loads(msgspec.json.encode(entry.data["q"]))
     return found
 
 
@@ -102,8 +103,8 @@ async def test_every_value_of_a_log_follows_from_its_indication_and_a_calibratio
                 {"n": "temperature", "u": unit, "v": value % (number % 100)},
                 {"n": "h", "u": "%RH", "v": "60"},
             )
-            text = json.dumps({"v": 1, "seq": number, "q": sent})  # noqa: TID251 # as a device writes it
-            parts.pipeline.submit(answers.to(str(number), text.encode(), hands=hands))
+            text = msgspec.json.encode({"v": 1, "seq": number, "q": sent})
+            parts.pipeline.submit(answers.to(str(number), text, hands=hands))
         await parts.settle()
         forms = [entry.data["calibration"] for entry in parts.entries("calibration")]
         readings = parts.entries("reading")
@@ -161,8 +162,8 @@ async def test_a_backlog_in_one_message_is_corrected_by_what_was_in_force_for_ea
         enter(parts, hands, "config", maintenance("begin"))
         hands.pass_ms(10_000)
         pack = [{"n": "temperature", "u": "Cel", "v": 5.00, "t": back} for back in (-25, -15, -5)]
-        text = json.dumps(pack)  # noqa: TID251 # as a device writes it
-        parts.pipeline.submit(answers.to("pack", text.encode(), hands=hands))
+        text = msgspec.json.encode(pack)
+        parts.pipeline.submit(answers.to("pack", text, hands=hands))
         await parts.settle()
         assert values(parts) == ["5.0", "5.06", "5.06"]
         assert parts.entries("reading")[0].data["flags"] == ["maintenance"]

@@ -28,7 +28,8 @@ from coldseal.identity.passwords import set_password
 from coldseal.mqtt.packets import ReasonCode
 from tests.gateway.yard import Yard
 from tests.sealed import ORIGIN
-from tests.trial import Site, until
+from tests.trial import Site
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -21,7 +21,7 @@ from tests.gateway.judged import assign_all, changing_of
 from tests.gateway.parts import KEY, TOPIC, Answers, Hands, digest, faults_of, open_parts, payload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from tests.gateway.parts import Parts
@@ -86,10 +86,10 @@ async def test_what_was_parked_becomes_a_reading_that_names_it(tmp_path: Path) -
     async with open_parts(tmp_path, hands) as parts, committing(parts):
         seqs = await park(parts, hands, PARKED, NUMBERED)
         hands.pass_ms(86_400_000)
-        answer = await replays(parts, hands, tmp_path).work({"why": "the schema is here"})
+        answer: Mapping[str, Any] = await replays(parts, hands, tmp_path).work({"why": "the schema is here"})
         assert (answer["kept"], answer["after"], answer["rest"]) == ([], None, 0)
         rejected, readings = parts.entries("rejected"), parts.entries("reading")
-        assert [each["rejected"] for each in answer["replayed"]] == seqs  # type: ignore[attr-defined] # a list
+        assert [each["rejected"] for each in answer["replayed"]] == seqs
         for old, new, sent in zip(rejected, readings, (PARKED, NUMBERED), strict=True):
             assert old.data["reason"] == "schema"
             assert base64.b64decode(str(old.src["payload"])) == sent
@@ -110,8 +110,8 @@ async def test_nothing_is_replayed_twice_not_even_after_a_restart(tmp_path: Path
     async with open_parts(tmp_path, hands) as parts, committing(parts):
         (seq,) = await park(parts, hands, PARKED)
         first = replays(parts, hands, tmp_path)
-        both = await asyncio.gather(first.work({}), first.work({}))
-        assert [len(each["replayed"]) for each in both] == [1, 0]  # type: ignore[arg-type] # a list
+        both: Sequence[Mapping[str, Any]] = await asyncio.gather(first.work({}), first.work({}))
+        assert [len(each["replayed"]) for each in both] == [1, 0]
     async with open_parts(tmp_path, hands) as parts, committing(parts):
         again = replays(parts, hands, tmp_path)
         assert (await again.work({"seq": None}))["replayed"] == []
@@ -136,10 +136,10 @@ async def test_what_is_still_not_understood_stays_and_is_said(tmp_path: Path) ->
     hands = Hands()
     async with open_parts(tmp_path, hands) as parts, committing(parts):
         seqs = await park(parts, hands, PARKED, b"{oops")
-        without = await replays(parts, hands, tmp_path, is_known=False).work({})
-        assert [each["rejected"] for each in without["kept"]] == seqs  # type: ignore[attr-defined] # a list
-        found = await replays(parts, hands, tmp_path).work({})
-        assert [each["rejected"] for each in found["kept"]] == seqs[1:]  # type: ignore[attr-defined] # a list
+        without: Mapping[str, Any] = await replays(parts, hands, tmp_path, is_known=False).work({})
+        assert [each["rejected"] for each in without["kept"]] == seqs
+        found: Mapping[str, Any] = await replays(parts, hands, tmp_path).work({})
+        assert [each["rejected"] for each in found["kept"]] == seqs[1:]
         assert len(parts.entries("reading")) == 1
 
 
@@ -157,8 +157,8 @@ async def test_only_what_is_asked_for_is_replayed(tmp_path: Path) -> None:
             ({"seq": second}, [second]),
             ({"device": "dev-1", "reason": "schema"}, [first]),
         ):
-            answer = await part.work(asked)
-            assert [each["rejected"] for each in answer["replayed"]] == expected  # type: ignore[attr-defined] # a list
+            answer: Mapping[str, Any] = await part.work(asked)
+            assert [each["rejected"] for each in answer["replayed"]] == expected
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,8 @@ async def test_what_could_not_be_sealed_can_be_asked_for_again(tmp_path: Path) -
         with pytest.raises(UnavailableError):
             await part.work({})
         parts.log.close_room(False)  # the same
-        assert len((await part.work({}))["replayed"]) == 1  # type: ignore[arg-type] # a list
+        later: Mapping[str, Any] = await part.work({})
+        assert len(later["replayed"]) == 1
 
 
 async def test_many_are_taken_in_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,7 +255,7 @@ BAD_FILES: dict[str, tuple[tuple[str, str], str]] = {
     "a type that is none": (('type = "number"', 'type = "float"'), "members[0].type is 'float'"),
     "a missing name": (('name = "vendor.logger"', ""), "name is missing"),
     "a version as a text": (("version = 2", 'version = "2"'), "version is '2'"),
-    "an unknown unit": (('"Cel"', '"C"'), "u is 'C', expected one of Cel"),
+    "an unknown unit": (('"Cel"', '"C"'), "quantities.unit is 'C', expected one of Cel"),
     "a quantity of no member": (('member = "temp"', 'member = "warmth"'), "quantities.member is 'warmth'"),
     "no TOML": (("[[members]]", "[[members"), "not TOML"),
 }

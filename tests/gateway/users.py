@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -41,24 +41,14 @@ def open_folder() -> Path:
 
 def as_user(uid: int, work: Callable[[], Answer]) -> Answer:
     """Do something as another user; what it raises is raised here."""
-    found: list[Answer] = []
-    raised: list[BaseException] = []
 
-    def run() -> None:
+    def run() -> Answer:
         syscall = ctypes.CDLL(None, use_errno=True).syscall
         user, group = _CALLS[platform.machine()]
         for number in (group, user):
             if syscall(number, uid, uid, uid):
-                raised.append(OSError(ctypes.get_errno(), "cannot become that user"))
-                return
-        try:
-            found.append(work())
-        except BaseException as error:  # noqa: BLE001 -- raised again in the test's own thread
-            raised.append(error)
+                raise OSError(ctypes.get_errno(), "cannot become that user")
+        return work()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
-    return found[0]
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()

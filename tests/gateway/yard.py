@@ -31,7 +31,8 @@ from coldseal.signing.keys import generate_interop_key, generate_record_key, wri
 from coldseal.signing.private_files import write_private_file
 from tests.gateway.uplink.deliveries import RETRY
 from tests.sealed import GATEWAY, ORIGIN
-from tests.trial import STORE_KEY, Site, now, until, url
+from tests.trial import STORE_KEY, Site, now, url
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

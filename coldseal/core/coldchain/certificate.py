@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, Decimal
 from itertools import pairwise
@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from coldseal.core.coldchain.calibration import COVERAGE, Calibration
-from coldseal.core.coldchain.document import Document
+from coldseal.core.coldchain.document import Document, DocumentError
 from coldseal.core.coldchain.reading import UNITS
 from coldseal.core.coldchain.units import CONVERSIONS, unit_kept
 from coldseal.core.log import canonical
-from coldseal.errors import InputError
 
 if TYPE_CHECKING:
     from coldseal.core.log.canonical import Value
@@ -63,18 +62,8 @@ _DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1)
 
 
-class CertificateError(InputError):
-    """A calibration is not whole, or not plausible.
-
-    Args:
-        faults: all that is wrong, in the order in which it was found.
-    """
-
-    def __init__(self, faults: Sequence[InputError]) -> None:
-        """Keep them; the message is that of the first."""
-        self.faults = tuple(faults)
-        first = faults[0]
-        super().__init__(first.where, first.field, first.value, first.expected)
+class CertificateError(DocumentError):
+    """A calibration is not whole, or not plausible."""
 
 
 def parse_calibration(document: Mapping[str, object], *, where: str, place: str = "") -> Calibration:

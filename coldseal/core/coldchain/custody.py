@@ -11,23 +11,29 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coldseal.core.log.authorship import verify_entry
+from coldseal.core.log.canonical import encode_base64, parse_base64
 from coldseal.core.log.checkpoint import ORIGIN, open_checkpoint, parse_checkpoint_text, parse_note
+from coldseal.core.log.keys import KeyHistory, Keys
 from coldseal.core.log.merkle import verify_inclusion
 from coldseal.core.log.proof import parse_proof
 from coldseal.core.log.record import parse_entry
+from coldseal.core.log.verifier import parse_vkey
 from coldseal.errors import InputError, TrustError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from coldseal.core.log.canonical import Value
-    from coldseal.core.log.keys import KeyHistory
     from coldseal.core.log.record import Entry
 
 CUSTODY: Final = "custody"
 """Member of `export` and `import` entries."""
 
 WHERE: Final = "custody file"
+MODES: Final = ("record", "checkpoint")
+"""Sealing modes."""
+
+_ENTRY: Final = "import entry"
 _ASSET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII).fullmatch
 _LEAF: Final = re.compile(r"[0-9a-f]{64}").fullmatch
 
@@ -52,6 +58,7 @@ class Leg(NamedTuple):
         said: all that the entry says of it.
         size: entries of the log that the checkpoint covers.
         signers: names on the checkpoint, such as those of witnesses.
+        kid: id of the record key that signed the entry.
     """
 
     origin: str
@@ -62,6 +69,7 @@ class Leg(NamedTuple):
     said: Mapping[str, Any]
     size: int
     signers: tuple[str, ...]
+    kid: str
 
 
 class Carried(NamedTuple):
@@ -120,7 +128,62 @@ def open_leg(data: bytes, history: KeyHistory, mode: str) -> Leg:
         said,
         checkpoint.size,
         signers,
+        history.at(entry.seq).kid,
     )
+
+
+def claim_data(data: bytes, history: KeyHistory, mode: str, asset: str) -> dict[str, Value]:
+    """Give what asks a gateway to take a leg over: the custody file, and the keys to hold it against.
+
+    Args:
+        data: the file, that `open_leg` has read.
+        history: the log's keys.
+        mode: its sealing mode.
+        asset: the asset's name at that gateway.
+    """
+    proof = parse_proof(data)
+    signing = history.at(proof.seq).record
+    over = history.at(parse_checkpoint_text(parse_note(proof.note).text).size).checkpoint
+    keys: dict[str, Value] = {
+        "checkpoint": [each.encode() for each in over],
+        "mode": mode,
+        "record": encode_base64(signing),
+    }
+    return {"asset": asset, "file": data.decode(), "keys": keys}
+
+
+def open_claim(said: Mapping[str, Any], to: str) -> dict[str, Value]:
+    """Give what an `import` entry says, from a custody file and from nothing else.
+
+    Args:
+        said: what `claim_data` gave.
+        to: the log that takes the leg over.
+
+    Raises:
+        InputError: it is malformed, or this log's own statement.
+        FalseLegError: the file does not hold against the keys.
+    """
+    if said.keys() != {"asset", "file", "keys"}:
+        raise InputError(_ENTRY, CUSTODY, sorted(said), "asset, file and keys: figures come from the file")
+    file, keys = said["file"], said["keys"]
+    if not isinstance(file, str):
+        raise InputError(_ENTRY, "custody.file", file, "the text of a custody file")
+    if not isinstance(keys, dict) or keys.keys() != {"checkpoint", "mode", "record"}:
+        raise InputError(_ENTRY, "custody.keys", keys, "checkpoint, mode and record")
+    lines, mode = keys["checkpoint"], keys["mode"]
+    if not isinstance(lines, list) or not all(isinstance(each, str) for each in lines):
+        raise InputError(_ENTRY, "custody.keys.checkpoint", lines, "verifier keys")
+    if mode not in MODES:
+        raise InputError(_ENTRY, "custody.keys.mode", mode, " or ".join(MODES))
+    record = parse_base64(str(keys["record"]), where=_ENTRY, field="custody.keys.record")
+    content = file.encode(errors="replace")
+    origin = parse_entry(parse_proof(content).extra).log
+    leg = open_leg(content, KeyHistory(origin, Keys(record, tuple(map(parse_vkey, lines)))), mode)
+    if leg.origin == to:
+        raise InputError(
+            _ENTRY, "custody.file", leg.origin, "another log's statement: this one counts already"
+        )
+    return carried_data(leg, str(said["asset"]), to)
 
 
 def require_statement(entry: Entry) -> Mapping[str, Any]:
@@ -145,6 +208,7 @@ def carried_data(leg: Leg, asset: str, to: str) -> dict[str, Value]:
     """
     source: dict[str, Value] = {
         "asset": leg.asset,
+        "kid": leg.kid,
         "leaf": leg.leaf,
         "log": leg.origin,
         "seq": leg.seq,
@@ -159,7 +223,7 @@ def parse_carried(said: object) -> Carried:
     Raises:
         InputError: it is not of its form.
     """
-    where = "import entry"
+    where = _ENTRY
     if not isinstance(said, dict) or said.keys() != {"asset", "figures", "source", "to"}:
         raise InputError(where, CUSTODY, said, "asset, figures, source and to")
     asset, figures, source, to = said["asset"], said["figures"], said["source"], said["to"]
@@ -167,7 +231,8 @@ def parse_carried(said: object) -> Carried:
         raise InputError(where, "custody.asset", asset, "the name of an asset")
     if not isinstance(figures, dict):
         raise InputError(where, "custody.figures", figures, "an object")
-    if not isinstance(source, dict) or source.keys() != {"asset", "leaf", "log", "seq", "t"}:
+    known_keys = {"asset", "leaf", "log", "seq", "t"}  # the first releases did not name the key
+    if not isinstance(source, dict) or source.keys() - {"kid"} != known_keys:
         raise InputError(where, "custody.source", source, "asset, leaf, log, seq and t")
     leaf, log, seq, named = source["leaf"], source["log"], source["seq"], source["asset"]
     for key, name, known in (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 DIGITS: Final = 3
 """Decimals of a number: it is held as whole thousandths of its unit."""
@@ -25,9 +25,23 @@ _SIZE: Final = 9  # digits before the point: what is larger is no value of a sen
 UNIT_SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 """What a span of time is written in."""
 
-_SPAN: Final = re.compile(r"(\d{1,9}) ?(s|min|h|d)").fullmatch
+_SPAN: Final = re.compile(r"([0-9]{1,9}) ?(s|min|h|d)").fullmatch
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?").fullmatch
 _TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]*").fullmatch
+
+
+class DocumentError(InputError):
+    """A document is not what it should be.
+
+    Args:
+        faults: all that is wrong with it, in the order in which it was found.
+    """
+
+    def __init__(self, faults: Sequence[InputError]) -> None:
+        """Keep them; the message is that of the first."""
+        self.faults = tuple(faults)
+        first = faults[0]
+        super().__init__(first.where, first.field, first.value, first.expected)
 
 
 class Bounds(NamedTuple):

@@ -56,16 +56,16 @@ class Evaluation:
         measured: Sequence[Measured],
         *,
         received_ms: int,
-        flags: Sequence[str] = (),  # noqa: ARG002 - told for those to come; today none changes a verdict
     ) -> Judged:
         """Judge one reading by what was in force when it was taken, and move on.
+
+        Whatever doubts it was flagged with, it is judged.
 
         Args:
             plan: in force for this sensor at the time of all that is in ``measured``. A plan that is the same
                 object as the last one costs less.
             measured: quantities of one reading.
             received_ms: time of its entry.
-            flags: those that it has; none of them keeps a reading from being judged.
         """
         key = (plan.device, plan.sensor)
         post = self._posts.get(key)

@@ -248,18 +248,13 @@ def escalate(side: Side, run: Run, totals: Sequence[int], value: int, t_ms: int)
 def tier_weight(side: Side, singles: Sequence[int], totals: Sequence[int], value: int) -> int:
     """Say how grave the time is that was spent, and is being spent, on a side."""
     seen = side.sign * value + side.guard
-    return (
-        max(
-            (
-                bound.weight
-                for place, bound in enumerate(side.bounds)
-                if (singles[place] or seen >= bound.begins)
-                and _is_used(bound, singles[place], totals[side.first + place])
-            ),
-            default=0,
-        )
-        or Tier.WARNING.weight
+    weights = (
+        bound.weight
+        for place, bound in enumerate(side.bounds)
+        if (singles[place] or seen >= bound.begins)
+        and _is_used(bound, singles[place], totals[side.first + place])
     )
+    return max(weights, default=0) or Tier.WARNING.weight
 
 
 def is_brief(law: Law, weight: int, duration_ms: int) -> bool:

@@ -17,6 +17,8 @@ import msgspec
 
 from coldseal.errors import InputError
 
+_NUMBERS: Final = (int, float, Decimal)
+
 TYPE_NAMES: Final = ("object", "array", "string", "number", "integer", "boolean", "null")
 OBJECT: Final = frozenset({"object"})
 MAX_DEPTH: Final = 8
@@ -105,9 +107,9 @@ def parse_form(document: Mapping[str, object], source: str, place: str = "", dep
         key = where.rstrip("`") or "keyword"
         value = document.get(key, ", ".join(document))
         raise InputError(source, f"{place}{key}", value, f"what a form can say: {what}") from error
-    _require(depth <= MAX_DEPTH, source, f"{place}type", found.type, f"at most {MAX_DEPTH} levels")
+    require(depth <= MAX_DEPTH, source, f"{place}type", found.type, f"at most {MAX_DEPTH} levels")
     names = found.property_names
-    _require(set(names) <= {"pattern"}, source, f"{place}propertyNames", names, "a pattern alone")
+    require(set(names) <= {"pattern"}, source, f"{place}propertyNames", names, "a pattern alone")
     members = {
         name: parse_form(each, source, f"{place}properties.{name}.", depth + 1)
         for name, each in found.properties.items()
@@ -142,27 +144,27 @@ def check_form(form: Form, source: str, place: str = "") -> None:
     """
     unknown = form.kinds - set(TYPE_NAMES)
     is_type = bool(form.kinds) and not unknown
-    _require(is_type, source, f"{place}type", sorted(form.kinds), f"of {', '.join(TYPE_NAMES)}")
+    require(is_type, source, f"{place}type", sorted(form.kinds), f"of {', '.join(TYPE_NAMES)}")
     for key, low, high in (
         ("maximum", form.minimum, form.maximum),
         ("maxLength", form.min_length, form.max_length),
         ("maxItems", form.min_items, form.max_items),
     ):
         is_range = low is None or high is None or low <= high
-        _require(is_range, source, f"{place}{key}", high, f"at least {low}, which is its other bound")
+        require(is_range, source, f"{place}{key}", high, f"at least {low}, which is its other bound")
     for key, pattern in (("pattern", form.pattern), ("propertyNames", form.names)):
-        _require(_is_pattern(pattern), source, f"{place}{key}", pattern, "a regular expression")
+        require(_is_pattern(pattern), source, f"{place}{key}", pattern, "a regular expression")
     missing = sorted(form.required - set(form.members))
-    _require(not missing, source, f"{place}required", missing, "names of properties")
+    require(not missing, source, f"{place}required", missing, "names of properties")
     is_said = form.choices is None or bool(form.choices)
-    _require(is_said, source, f"{place}enum", form.choices, "one value at least")
+    require(is_said, source, f"{place}enum", form.choices, "one value at least")
     unbound = replace(form, choices=None)
     for each in form.choices or ():
         is_choice = each is None or (isinstance(each, (str, int)) and not isinstance(each, bool))
-        _require(is_choice, source, f"{place}enum", each, "texts, whole numbers or null")
-        _require(fits(unbound, each), source, f"{place}enum", each, "values that the rest of the form takes")
+        require(is_choice, source, f"{place}enum", each, "texts, whole numbers or null")
+        require(fits(unbound, each), source, f"{place}enum", each, "values that the rest of the form takes")
     if form.default is not None:
-        _require(fits(form, form.default), source, f"{place}default", form.default, "a value that it takes")
+        require(fits(form, form.default), source, f"{place}default", form.default, "a value that it takes")
 
 
 def document_of_form(form: Form) -> dict[str, object]:
@@ -199,13 +201,13 @@ def fits(form: Form, value: object) -> bool:
         return _fits_members(form, value)
     if isinstance(value, (list, tuple)):
         return _fits_items(form, value)
-    return value is None or isinstance(value, bool) or _fits_bounds(form, value)
+    return isinstance(value, bool) or not isinstance(value, _NUMBERS) or _fits_bounds(form, value)
 
 
-def _fits_bounds(form: Form, value: object) -> bool:
+def _fits_bounds(form: Form, value: float | Decimal) -> bool:
     """Whether a number fits."""
     low, high = form.minimum, form.maximum
-    return (low is None or value >= low) and (high is None or value <= high)  # type: ignore[operator] # a number
+    return (low is None or value >= low) and (high is None or value <= high)
 
 
 def _fits_items(form: Form, value: Sequence[object]) -> bool:
@@ -241,7 +243,7 @@ def _kinds_of(value: object) -> tuple[str, ...]:
         return ("null",)
     if isinstance(value, bool):
         return ("boolean",)
-    if isinstance(value, (int, float, Decimal)):
+    if isinstance(value, _NUMBERS):
         is_whole = isinstance(value, int) or value == value // 1
         return ("integer", "number") if is_whole else ("number",)
     if isinstance(value, str):
@@ -264,7 +266,11 @@ def _is_pattern(pattern: str) -> bool:
     return True
 
 
-def _require(is_sound: bool, where: str, key: str, value: object, expected: str) -> None:  # noqa: FBT001 # the claim itself
-    """Refuse what is not as it must be."""
+def require(is_sound: bool, where: str, key: str, value: object, expected: str) -> None:  # noqa: FBT001 # the claim itself
+    """Refuse a document that is not as it must be.
+
+    Raises:
+        InputError: naming where, key, value and what was expected.
+    """
     if not is_sound:
         raise InputError(where, key, value, expected)

@@ -167,7 +167,7 @@ def _law_of(profile: ProductProfile, guards: tuple[int, ...], place: int) -> Law
         hold_ms=2 * profile.interval_s * SECOND,
         sides=tuple(sides),
         keys=tuple(each.key for side in sides for each in side.bounds),
-        window=None if rule.mkt is None else window_of(rule.mkt),
+        window=None if rule.mkt is None else window_of(rule.mkt, rule.hysteresis),
     )
 
 

@@ -22,6 +22,8 @@ LARGEST: Final = 2**53 - 1
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_DIGITS: Final = 3
+_POWERS: Final = (1000, 100, 10, 1)
 _EXACT: Final = Context(prec=64, rounding=ROUND_HALF_EVEN)
 
 
@@ -46,8 +48,12 @@ def moment_ms(text: str) -> int:
     return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=8192)
 def thousandths(value: str) -> int:
     """Give plain decimal text in thousandths; what is finer is rounded half-even."""
-    exact = _EXACT.multiply(Decimal(value), Decimal(1000)).to_integral_value(context=_EXACT)
-    return max(-LARGEST, min(LARGEST, int(exact)))
+    whole, _, fraction = value.partition(".")
+    if len(fraction) > _DIGITS:
+        exact = _EXACT.multiply(Decimal(value), Decimal(1000))
+        return max(-LARGEST, min(LARGEST, int(exact.to_integral_value(context=_EXACT))))
+    found = int(whole + fraction) * _POWERS[len(fraction)]
+    return max(-LARGEST, min(LARGEST, found))

@@ -101,6 +101,7 @@ class Window(msgspec.Struct, frozen=True):
         bucket_ms: the length of one bucket.
         delta_h: activation energy, J/mol.
         threshold: a mean that weighs more is above the limit.
+        release: one that weighs no more is so far below it that an excursion ends.
     """
 
     limit: int
@@ -108,6 +109,7 @@ class Window(msgspec.Struct, frozen=True):
     bucket_ms: int
     delta_h: int
     threshold: int
+    release: int
 
     @property
     def key(self) -> str:
@@ -115,11 +117,11 @@ class Window(msgspec.Struct, frozen=True):
         return f"{self.length_ms}/{self.delta_h}"
 
 
-def window_of(rule: MktRule) -> Window:
-    """Make a rule ready."""
+def window_of(rule: MktRule, hysteresis: int = 0) -> Window:
+    """Make a rule ready; with the hysteresis of its quantity, thousandths of Cel."""
     length_ms = rule.window_s * 1000
-    most = threshold(rule.limit, rule.delta_h)
-    return Window(rule.limit, length_ms, -(-length_ms // BUCKETS), rule.delta_h, most)
+    most, back = (threshold(rule.limit - below, rule.delta_h) for below in (0, hysteresis))
+    return Window(rule.limit, length_ms, -(-length_ms // BUCKETS), rule.delta_h, most, back)
 
 
 class Kinetic(msgspec.Struct, frozen=True, gc=False):
@@ -198,6 +200,11 @@ def is_covered(kept: Kinetic, window: Window) -> bool:
 def is_above(kept: Kinetic, window: Window) -> bool:
     """Whether the mean, rounded to a thousandth, is above its limit."""
     return kept.total > window.threshold * kept.total_ms
+
+
+def is_back(kept: Kinetic, window: Window) -> bool:
+    """Whether the mean, rounded to a thousandth, is below its limit by the hysteresis."""
+    return kept.total <= window.release * kept.total_ms
 
 
 def height(kept: Kinetic) -> int:

@@ -109,11 +109,8 @@ def take(
     if t_ms <= track.t_ms and track.t_ms > received_ms + AHEAD_MS:
         track = tracks.rebase(track, t_ms)
     elif t_ms <= track.t_ms and track.law is law:
-        return (
-            Taken(track, [], is_late=True)
-            if plan.maintenance
-            else Taken(*insert(track, value, t_ms), is_late=True)
-        )
+        moved: tuple[Track, list[Told]] = (track, []) if plan.maintenance else insert(track, value, t_ms)
+        return Taken(*moved, is_late=True)
     if track.law is law:
         return _next(track, value, t_ms, plan)
     old = tracks.settle(track, *held(track, t_ms), max(t_ms, track.t_ms))
@@ -155,18 +152,11 @@ def released(track: Track, at_ms: int) -> tuple[Track, list[Told], Track]:
 
 def carried_in(post: Post, more: Mapping[str, int]) -> Post:
     """Add what an earlier leg of custody used up."""
-    return msgspec.structs.replace(
-        post,
-        tracks=tuple(
-            None
-            if each is None
-            else msgspec.structs.replace(
-                each,
-                totals=tuple(
-                    used_ms + more.get(key, 0)
-                    for key, used_ms in zip(each.law.keys, each.totals, strict=True)
-                ),
-            )
-            for each in post.tracks
-        ),
-    )
+    tracks_in = (None if each is None else _added(each, more) for each in post.tracks)
+    return msgspec.structs.replace(post, tracks=tuple(tracks_in))
+
+
+def _added(track: Track, more: Mapping[str, int]) -> Track:
+    """Add milliseconds to what is used up of each limit."""
+    used = zip(track.law.keys, track.totals, strict=True)
+    return msgspec.structs.replace(track, totals=tuple(used_ms + more.get(key, 0) for key, used_ms in used))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from coldseal.core.coldchain.contradictions import contradictions
-from coldseal.core.coldchain.document import Bounds, Document, render_milli
+from coldseal.core.coldchain.document import Bounds, Document, DocumentError, render_milli
 from coldseal.core.coldchain.product import (
     DELTA_H,
     MILLI,
@@ -29,7 +29,7 @@ from coldseal.core.log import canonical
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 __all__ = [
     "MILLI",
@@ -75,18 +75,8 @@ _WINDOW: Final = Bounds(3600, 366 * _DAY, 'a span of 1 h to 366 d, such as "24 h
 _ENERGY: Final = Bounds(10_000, 1_000_000, "kJ/mol, 10 to 1000, such as 83.144")
 
 
-class ProfileError(InputError):
-    """A profile is not whole, or contradicts itself.
-
-    Args:
-        faults: all that is wrong, in the order of the document.
-    """
-
-    def __init__(self, faults: Sequence[InputError]) -> None:
-        """Keep them; the message is that of the first."""
-        self.faults = tuple(faults)
-        first = faults[0]
-        super().__init__(first.where, first.field, first.value, first.expected)
+class ProfileError(DocumentError):
+    """A profile is not whole, or contradicts itself."""
 
 
 def parse_profile(document: Mapping[str, object], *, where: str) -> ProductProfile:

@@ -91,7 +91,7 @@ def rehearse(
             noticed_ms = last_ms + profile.silence_s * 1000 + _TICK_MS
             if noticed_ms < row.received_ms:
                 found += _events(evaluation.silent(noticed_ms, [plan]).effects, noticed_ms)
-        judged = evaluation.judge(plan, row.measured, received_ms=row.received_ms, flags=row.flags)
+        judged = evaluation.judge(plan, row.measured, received_ms=row.received_ms)
         found += _events(judged.effects, row.received_ms)
         last_ms = row.received_ms
     return found

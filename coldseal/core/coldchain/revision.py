@@ -45,6 +45,9 @@ _UP: Final = 1
 _DOWN: Final = -1
 _NEITHER: Final = 0
 
+_WRITTEN: Final = {False: "false", True: "true"}
+"""A choice as the document has it."""
+
 _Row = tuple[str, int | None, int | None, int, str]
 """Key, before, after, in which direction it gets stricter, and the unit, or `_SPAN`."""
 
@@ -68,7 +71,7 @@ def diff(old: ProductProfile, new: ProductProfile) -> list[Change]:
     )
     if old.guard_band != new.guard_band:
         effect = Effect.STRICTER if new.guard_band else Effect.LAXER
-        found.append(Change("guard_band", _flag(old.guard_band), _flag(new.guard_band), effect))
+        found.append(Change("guard_band", _WRITTEN[old.guard_band], _WRITTEN[new.guard_band], effect))
     before = {each.quantity: each for each in old.quantities}
     after = {each.quantity: each for each in new.quantities}
     for name in sorted(before.keys() | after.keys()):
@@ -145,11 +148,6 @@ def _value(value: int | None, unit: str) -> str:
     if value is None:
         return ""
     return render_span(value) if unit == _SPAN else f"{render_milli(value)} {unit}"
-
-
-def _flag(value: bool) -> str:  # noqa: FBT001 # the value itself
-    """Write true or false as the document does."""
-    return "true" if value else "false"
 
 
 def _range(rule: QuantityRule) -> str:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from typing_extensions import override
 
-from coldseal.core.coldchain.forms import OBJECT, TYPE_NAMES, Form, check_form, document_of_form, parse_form
+from coldseal.core.coldchain.forms import (
+    OBJECT,
+    TYPE_NAMES,
+    Form,
+    check_form,
+    document_of_form,
+    parse_form,
+    require,
+)
 from coldseal.core.coldchain.reading import MAX_QUANTITIES, parse_quantity
 from coldseal.errors import InputError
 
@@ -153,10 +161,10 @@ def make_schema(
     Raises:
         InputError: it contradicts itself, or means nothing; names member, value and what was expected.
     """
-    _require(_match_name(name) is not None, source, "name", name, "1 to 48 of A-Z a-z 0-9 . _ + -")
-    _require(name not in RESERVED, source, "name", name, f"another name: {name} is the project's own")
-    _require(1 <= version <= MAX_VERSION, source, "version", version, f"1 to {MAX_VERSION}")
-    _require(
+    require(_match_name(name) is not None, source, "name", name, "1 to 48 of A-Z a-z 0-9 . _ + -")
+    require(name not in RESERVED, source, "name", name, f"another name: {name} is the project's own")
+    require(1 <= version <= MAX_VERSION, source, "version", version, f"1 to {MAX_VERSION}")
+    require(
         meaning.time_form in TIME_FORMS, source, "time.form", meaning.time_form, f"one of {_list(TIME_FORMS)}"
     )
     is_open = bool(more.get("is_open"))
@@ -176,12 +184,12 @@ def parse_schema(document: Mapping[str, object], *, source: str) -> Schema:
         InputError: a keyword, type or value that is none of ours; names it.
     """
     said = document.get(MEANING)
-    _require(isinstance(said, dict), source, MEANING, said, "an object with name and version")
+    require(isinstance(said, dict), source, MEANING, said, "an object with name and version")
     facts: dict[str, object] = dict(said) if isinstance(said, dict) else {}
     name, version = facts.get("name"), facts.get("version")
-    _require(isinstance(name, str), source, f"{MEANING}.name", name, "a text")
+    require(isinstance(name, str), source, f"{MEANING}.name", name, "a text")
     is_version = isinstance(version, int) and not isinstance(version, bool) and version >= 1
-    _require(is_version, source, f"{MEANING}.version", version, "an integer from 1")
+    require(is_version, source, f"{MEANING}.version", version, "an integer from 1")
     schema = Schema(
         str(name),
         version if isinstance(version, int) else 0,
@@ -247,12 +255,6 @@ def _list(names: tuple[str, ...]) -> str:
     return ", ".join(names)
 
 
-def _require(is_sound: bool, where: str, key: str, value: object, expected: str) -> None:  # noqa: FBT001 # the claim itself
-    """Refuse what is not as it must be."""
-    if not is_sound:
-        raise InputError(where, key, value, expected)
-
-
 def _bounded(member: Member, meaning: Meaning) -> Member:
     """Give sequence and time the bounds that entries have, so that JSON Schema says them, too."""
     form = member.form
@@ -271,15 +273,15 @@ def _bounded(member: Member, meaning: Meaning) -> Member:
 def _add(root: Form, member: Member, levels: list[str], source: str, *, is_open: bool) -> Form:
     """Put a member in its place below a form, making the objects on the way."""
     first, *rest = levels
-    _require(bool(first), source, "members.name", member.name, "names with dots between levels")
+    require(bool(first), source, "members.name", member.name, "names with dots between levels")
     there = root.members.get(first)
     if rest:
         inner = there or Form(OBJECT, is_open=is_open)
-        _require(inner.kinds == OBJECT, source, "members.name", member.name, f"{first} to be no value itself")
+        require(inner.kinds == OBJECT, source, "members.name", member.name, f"{first} to be no value itself")
         form = _add(inner, member, rest, source, is_open=is_open)
     else:
         hint = "each member once" if first != NAMING else "another name: by it a payload names its schema"
-        _require(there is None, source, "members.name", member.name, hint)
+        require(there is None, source, "members.name", member.name, hint)
         check_form(member.form, source, f"members {member.name!r}: ")
         form = member.form
     required = root.required | {first} if member.is_required else root.required
@@ -290,10 +292,10 @@ def _parse_meaning(said: Mapping[str, object], source: str) -> Meaning:
     """Read what JSON Schema has no word for."""
     known = ("name", "version", "quantities", "seq", "time", "version_member")
     for key in said:
-        _require(key in known, source, f"{MEANING}.{key}", said[key], f"one of {_list(known)}")
+        require(key in known, source, f"{MEANING}.{key}", said[key], f"one of {_list(known)}")
     rows, time = said.get("quantities", []), said.get("time", {})
-    _require(isinstance(rows, list), source, f"{MEANING}.quantities", rows, "a list")
-    _require(isinstance(time, dict), source, f"{MEANING}.time", time, "an object with member and form")
+    require(isinstance(rows, list), source, f"{MEANING}.quantities", rows, "a list")
+    require(isinstance(time, dict), source, f"{MEANING}.time", time, "an object with member and form")
     moment: dict[str, object] = dict(time) if isinstance(time, dict) else {}
     return Meaning(
         tuple(_parse_source(each, source) for each in (rows if isinstance(rows, list) else [])),
@@ -306,7 +308,7 @@ def _parse_meaning(said: Mapping[str, object], source: str) -> Meaning:
 
 def _parse_source(row: object, source: str) -> Source:
     """Read where a quantity stands."""
-    _require(
+    require(
         isinstance(row, dict) and set(row) == set(Source._fields),
         source,
         f"{MEANING}.quantities",
@@ -320,7 +322,7 @@ def _parse_source(row: object, source: str) -> Source:
 def _text(said: Mapping[str, object], key: str, source: str) -> str:
     """Give a text; empty where there is none."""
     found = said.get(key, "")
-    _require(isinstance(found, str), source, f"{MEANING}.{key}", found, "a text")
+    require(isinstance(found, str), source, f"{MEANING}.{key}", found, "a text")
     return str(found)
 
 
@@ -328,16 +330,16 @@ def _check_meaning(schema: Schema) -> None:
     """Refuse a meaning that the form does not bear."""
     form, meaning, source = schema.form, schema.meaning, schema.source
     rows = meaning.quantities
-    _require(
+    require(
         0 < len(rows) <= MAX_QUANTITIES, source, "quantities", len(rows), f"1 to {MAX_QUANTITIES} of them"
     )
-    _require(meaning.time_form in TIME_FORMS, source, "time.form", meaning.time_form, _list(TIME_FORMS))
+    require(meaning.time_form in TIME_FORMS, source, "time.form", meaning.time_form, _list(TIME_FORMS))
     for row in rows:
         _check_source(form, row, source)
     for key, values in (("member", [row.member for row in rows]), ("name", [row.name for row in rows])):
         twice = next((each for each in values if values.count(each) > 1), None)
-        _require(twice is None, source, f"quantities.{key}", twice, "each once")
-    _require(
+        require(twice is None, source, f"quantities.{key}", twice, "each once")
+    require(
         any(is_always_there(form, row.member) for row in rows),
         source,
         "quantities",
@@ -348,7 +350,7 @@ def _check_meaning(schema: Schema) -> None:
         found = _member(form, meaning.seq, "sequence.member", source, frozenset({"integer"}))
         low, high = found.minimum, found.maximum
         is_sound = low is not None and high is not None and low >= 0 and high <= MAX_SEQ
-        _require(is_sound, source, f"members {meaning.seq!r}: bounds", (low, high), f"within 0 to {MAX_SEQ}")
+        require(is_sound, source, f"members {meaning.seq!r}: bounds", (low, high), f"within 0 to {MAX_SEQ}")
     if meaning.time:
         _check_time(form, meaning, source)
 
@@ -356,14 +358,14 @@ def _check_meaning(schema: Schema) -> None:
 def _check_source(form: Form, row: Source, source: str) -> None:
     """Refuse a quantity that is none."""
     found = _member(form, row.member, "quantities.member", source, frozenset({"number", "integer"}))
-    _require(
+    require(
         found.default is None,
         source,
         f"members {row.member!r}: default",
         found.default,
         "none: it is measured",
     )
-    _require(
+    require(
         found.choices is None, source, f"members {row.member!r}: enum", found.choices, "none: it is measured"
     )
     parse_quantity(row.name, row.unit, "0", where=f"{source}: quantities")
@@ -374,13 +376,13 @@ def _check_time(form: Form, meaning: Meaning, source: str) -> None:
     if meaning.time_form == "rfc3339":
         found = _member(form, meaning.time, "time.member", source, frozenset({"string"}))
         is_sound = found.pattern == RFC3339
-        _require(is_sound, source, f"members {meaning.time!r}: pattern", found.pattern, "none: it is a time")
+        require(is_sound, source, f"members {meaning.time!r}: pattern", found.pattern, "none: it is a time")
         return
     found = _member(form, meaning.time, "time.member", source, frozenset({"number", "integer"}))
     last = LAST_SECOND * (1000 if meaning.time_form == "unix-ms" else 1)
     low, high = found.minimum, found.maximum
     is_sound = low is not None and high is not None and low >= 0 and high <= last
-    _require(is_sound, source, f"members {meaning.time!r}: bounds", (low, high), f"within 0 to {last}")
+    require(is_sound, source, f"members {meaning.time!r}: bounds", (low, high), f"within 0 to {last}")
 
 
 def _member(form: Form, name: str, key: str, source: str, kinds: frozenset[str]) -> Form:
@@ -389,7 +391,7 @@ def _member(form: Form, name: str, key: str, source: str, kinds: frozenset[str])
     if found is None:
         raise InputError(source, key, name, "the name of one of the members")
     words = " or ".join(each for each in TYPE_NAMES if each in kinds)
-    _require(bool(found.kinds - {"null"} <= kinds), source, f"members {name!r}: type", _kinds(found), words)
+    require(bool(found.kinds - {"null"} <= kinds), source, f"members {name!r}: type", _kinds(found), words)
     return found
 
 

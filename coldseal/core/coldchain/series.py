@@ -37,12 +37,10 @@ class Row(NamedTuple):
     Attributes:
         received_ms: when the gateway had it, UTC milliseconds; in a table, when it was taken.
         measured: its quantities.
-        flags: doubts that the log has of them.
     """
 
     received_ms: int
     measured: tuple[Measured, ...]
-    flags: tuple[str, ...] = ()
 
 
 class Series(NamedTuple):
@@ -185,7 +183,5 @@ def of_entries(entries: Iterable[Entry], device: str, sensor: str) -> Series:
             for each in (quantities if isinstance(quantities, list) else ())
             if isinstance(each, dict)
         )
-        flags = entry.data.get("flags", [])
-        doubts = tuple(str(each) for each in flags) if isinstance(flags, list) else ()
-        found.append(Row(t_ms, measured, doubts))
+        found.append(Row(t_ms, measured))
     return Series(f"{device}/{sensor}", found)

@@ -40,7 +40,9 @@ def step(law: Law, run: Run | None, kinetic: Kinetic | None, t_ms: int) -> tuple
         return run, []
     if mkt.is_above(kinetic, window):
         return _above(run, mkt.height(kinetic), t_ms)
-    return (None, []) if run is None else _below(law, run, t_ms)
+    if run is None:
+        return None, []
+    return _below(law, run, t_ms) if mkt.is_back(kinetic, window) else (_between(run), [])
 
 
 def _above(run: Run | None, height: int, t_ms: int) -> tuple[Run, list[Change]]:
@@ -55,8 +57,14 @@ def _above(run: Run | None, height: int, t_ms: int) -> tuple[Run, list[Change]]:
     return run, [] if action is None else [Change(action, run, t_ms)]
 
 
+def _between(run: Run) -> Run:
+    """Go on where the mean is no longer above its limit, and not yet below it by the hysteresis."""
+    after, _ = TRANSITIONS[run.state, Event.BAND]
+    return msgspec.structs.replace(run, state=after, inside=0, ending=None)
+
+
 def _below(law: Law, run: Run, t_ms: int) -> tuple[Run | None, list[Change]]:
-    """Count the readings with which it is at its limit or below; enough of them end it with the first."""
+    """Count the readings with which it is far enough below its limit; enough of them end it by the first."""
     ending, inside = run.ending or Ending(t_ms, run.duration_ms, run.gap_ms), run.inside + 1
     event = Event.ENOUGH if inside >= law.rule.recover_after else Event.INSIDE
     after, action = TRANSITIONS[run.state, event]

@@ -6,6 +6,7 @@ sent here, and whether somebody may decide is asked elsewhere.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -79,8 +80,7 @@ def decide(config: GatewayConfig, key: bytes, decision: Decision, size: int) -> 
         raise OperatorError(what, f"There are: {', '.join(known) or 'none'}")
     if decision.action == "skip" and not decision.seqs:
         raise OperatorError("it is not said which entries are given up", "Name each by its seq")
-    kept = Kept(config.gateway.data, key)
-    try:
+    with closing(Kept(config.gateway.data, key)) as kept:
         aside = {each.seq for each in kept.aside(decision.route)}
         chosen = decision.seqs or tuple(sorted(aside))
         found = kept.position(decision.route)
@@ -97,6 +97,4 @@ def decide(config: GatewayConfig, key: bytes, decision: Decision, size: int) -> 
                 kept.settle(decision.route, seq, delivered=0)
             else:
                 kept.give_up(decision.route, seq)
-    finally:
-        kept.close()
     return {"route": decision.route, "action": decision.action, "entries": [*chosen]}

@@ -6,7 +6,7 @@ begins anew, and every sink knows what it has by its key. Several processes may 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coldseal.gateway.store.database import copy_wal, fetch, open_database, translated
 
@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS given_up (
     PRIMARY KEY (route, seq)
 ) STRICT;
 """
+_FORGET: Final = ("DELETE FROM quarantine WHERE route = ?", "DELETE FROM given_up WHERE route = ?")
 _ASIDE: Final = (
     "SELECT seq, kind, t_ms, status, detail, is_wanted FROM quarantine WHERE route = ? ORDER BY seq"
 )
@@ -114,8 +115,8 @@ class Kept:
         if found and found[0][3] == origin:
             return Position(*found[0][:3])
         with translated(self._what), self._connection:
-            for table in ("quarantine", "given_up") if found else ():
-                self._connection.execute(f"DELETE FROM {table} WHERE route = ?", (route,))  # noqa: S608 -- of two names above
+            for forget in _FORGET if found else ():
+                self._connection.execute(forget, (route,))
             self._connection.execute(
                 "INSERT INTO positions VALUES (?, ?, ?, 0, 0) ON CONFLICT (route) DO UPDATE SET "
                 "origin = excluded.origin, position = excluded.position, delivered = 0, missed = 0",
@@ -198,7 +199,7 @@ class Kept:
             if self._changes % COPY_WAL_EVERY == 0:
                 copy_wal(self._connection)
 
-    def _rows(self, query: str, route: str) -> list[tuple]:  # type: ignore[type-arg] # columns are the schema's matter
+    def _rows(self, query: str, route: str) -> list[tuple[Any, ...]]:
         """Give the rows of a query about a route."""
         with translated(self._what):
             return fetch(self._connection, query, (route,))

@@ -172,7 +172,7 @@ class Play:
         """Give what is in force at a moment."""
         return next((plan for plan in reversed(self._plans) if plan.from_ms <= t_ms), self._plans[0])
 
-    def _change(self, at: str, **changes: Any) -> None:  # noqa: ANN401 - members of a plan
+    def _change(self, at: str, **changes: object) -> None:
         """Have something else in force from a moment on."""
         last, at_ms = self._plans[-1], self.ms(at)
         fields = {name: getattr(last, name) for name in Plan.__struct_fields__}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -32,7 +30,7 @@ class Log:
         """Delay as the profile says: the same, whenever it is asked."""
         return self.delay_ms
 
-    def seal(self, kind: str, **data: Any) -> str:  # noqa: ANN401 -- whatever an entry says
+    def seal(self, kind: str, **data: object) -> str:
         """Put an entry on disk."""
         self.facts.append(Fact(len(self.facts), self.now_ms, kind, data))
         return self.alarms.learn(self.facts[-1])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from coldseal.core.coldchain.custody import (
     FalseLegError,
     carried_data,
+    claim_data,
+    open_claim,
     open_leg,
     parse_carried,
     require_statement,
@@ -47,13 +49,13 @@ def tree_of(log: SealedLog) -> Nodes:
 def stated(log: SealedLog, at: int, **changes: object) -> bytes:
     """Give a custody file of an entry, or one that is changed."""
     size = log.size
-    parts: dict[str, object] = {
+    parts: dict[str, Any] = {
         "seq": at,
         "hashes": inclusion_proof(at, size, tree_of(log)),
         "note": log.notes[size],
         "extra": log.entries[at],
     }
-    return encode_proof(**(parts | changes))  # type: ignore[arg-type] # the parts of a proof, by name
+    return encode_proof(**(parts | changes))
 
 
 @pytest.fixture
@@ -104,6 +106,46 @@ def test_what_does_not_hold_is_refused(log: SealedLog) -> None:
         open_leg(stated(log, seq), KeyHistory("example.com/other", history_of(log).at(0)), "record")
     with pytest.raises(InputError, match="an export entry"):
         require_statement(parse_entry(log.entries[1]))
+
+
+def test_what_is_taken_over_comes_from_the_file_and_from_nothing_else(log: SealedLog) -> None:
+    """Figures, place and log; the one word of whoever asks is how the asset is called here."""
+    seq, here = place_of(log), "example.com/here"
+    claim = claim_data(stated(log, seq), history_of(log), "record", "pallet-2")
+    found = open_claim(claim, here)
+    assert found["figures"] == SAID["figures"]
+    source: Any = found["source"]
+    assert (source["seq"], source["log"], source["kid"]) == (seq, ORIGIN, history_of(log).at(0).kid)
+    assert parse_carried(found).here == f"{here} pallet-2"
+    with pytest.raises(InputError, match="another log's statement"):
+        open_claim(claim, ORIGIN)
+    other = KeyHistory(ORIGIN, Keys(new_keys().record.spki, log.admitted.checkpoint_keys))
+    with pytest.raises(FalseLegError, match="wrong-key"):
+        open_claim(claim_data(stated(log, seq), other, "record", "pallet-2"), here)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"figures": {}}, "figures come from the file"),
+        ({"file": 7}, "the text of a custody file"),
+        ({"file": "\ud800"}, "expected"),
+        ({"file": "none"}, "expected"),
+        ({"keys": []}, "checkpoint, mode and record"),
+        ({"keys": {"checkpoint": [7], "mode": "record", "record": ""}}, "verifier keys"),
+        ({"keys": {"checkpoint": "x", "mode": "record", "record": ""}}, "verifier keys"),
+        ({"keys": {"checkpoint": [], "mode": ["record"], "record": ""}}, "record or checkpoint"),
+        ({"keys": {"checkpoint": [], "mode": "record", "record": 7}}, "custody.keys.record"),
+        ({"keys": {"checkpoint": ["x"], "mode": "record", "record": "AAAA"}}, "verifier key"),
+        ({"keys": {"checkpoint": [], "mode": "record", "record": "AAAA"}}, "key"),
+    ],
+    ids=range(11),
+)
+def test_what_asks_for_it_is_read_strictly(log: SealedLog, change: dict[str, object], said: str) -> None:
+    """Whoever may ask for it may be anybody's program."""
+    claim = claim_data(stated(log, place_of(log)), history_of(log), "record", "pallet-2")
+    with pytest.raises((InputError, FalseLegError), match=said):
+        open_claim({**claim, **change}, "example.com/here")
 
 
 @pytest.mark.parametrize(

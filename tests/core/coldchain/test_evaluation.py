@@ -41,7 +41,7 @@ class Bench:
         found = []
         for value in values:
             measured = [Measured(name, unit, value, self.t_ms)]
-            found.append(self.evaluation.judge(self.plan, measured, received_ms=self.t_ms, flags=("clock",)))
+            found.append(self.evaluation.judge(self.plan, measured, received_ms=self.t_ms))
             self.t_ms += minutes * MINUTE
         return found
 
@@ -50,9 +50,10 @@ class Bench:
         return [dict(each) for each in self.evaluation.open_excursions()]
 
 
-def _with(plan: Plan, **changes: Any) -> Plan:  # noqa: ANN401 - members of a plan
+def _with(plan: Plan, **changes: object) -> Plan:
     """Give a plan with something else in it."""
-    return Plan(**{name: changes.get(name, getattr(plan, name)) for name in Plan.__struct_fields__})
+    fields: dict[str, Any] = {name: getattr(plan, name) for name in Plan.__struct_fields__} | changes
+    return Plan(**fields)
 
 
 def _entries(judged: Judged) -> list[dict[str, Any]]:

@@ -18,6 +18,9 @@ from coldseal.core.coldchain.product import MktRule
 from coldseal.core.log.canonical import parse
 from tests.core.coldchain.series import MINUTE, START_MS, Given, draw, judge_all, plan_of
 
+HYSTERESIS = 500
+"""Of the fridge's profile."""
+
 seeds = st.integers(0, 2**32)
 walks = st.lists(
     st.tuples(st.integers(-3_000, 18_000), st.sampled_from([1, 5, 5, 5, 8, 10, 11, 60])),
@@ -221,11 +224,11 @@ def test_a_mean_above_its_limit_is_told_when_its_logarithm_says_so(seed: int) ->
         kept = move(kept, window, was.value, from_ms=was.taken_ms, held_ms=held_ms, now_ms=now.taken_ms)
         if 2 * kept.total_ms < window.length_ms:
             continue
-        is_above = mean(kept.total, kept.total_ms, window.delta_h) > window.limit
-        inside = 0 if is_above else inside + 1
-        if under_way != is_above and (is_above or inside == 2):
-            under_way = is_above
-            expected.append(("opened" if is_above else "recovered", each.received_ms))
+        now_at = mean(kept.total, kept.total_ms, window.delta_h)
+        inside = inside + 1 if now_at <= window.limit - HYSTERESIS else 0
+        if (now_at > window.limit and not under_way) or (under_way and inside == 2):
+            under_way = not under_way
+            expected.append(("opened" if under_way else "recovered", each.received_ms))
     found = []
     evaluation = Evaluation()
     for each in given:

@@ -161,13 +161,13 @@ def test_the_log_gives_the_readings_of_one_sensor_with_the_times_by_which_they_a
         entry(chain, at, {**left, "flags": ["clock"]}, {"dev": "truck", "t": "2026-03-04T11:59:00Z"}),
         entry(chain, at, left, {"dev": "van"}),
         entry(chain, at, {**left, "sensor": "right"}, {"dev": "truck"}),
-        entry(chain, at, {"q": "none", "sensor": "left", "flags": 3}, {"dev": "truck"}),
+        entry(chain, at, {"q": "none", "sensor": "left"}, {"dev": "truck"}),
     ]
     found = of_entries(entries, "truck", "left")
     hour = celsius(4710, NOON - 3_600_000)
     assert found.sensor == "truck/left"
     assert found.rows == [
         Row(NOON, (celsius(4710), hour)),
-        Row(NOON, (celsius(4710, NOON - 60_000), hour), ("clock",)),
+        Row(NOON, (celsius(4710, NOON - 60_000), hour)),
         Row(NOON, ()),
     ]

@@ -44,7 +44,7 @@ class Around:
     """What the other parts of a gateway say."""
 
     room: tuple[bool, float | None] = (False, None)
-    certificates: dict[str, object] = field(default_factory=dict)
+    certificates: dict[str, dict[str, object]] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
     register: Register = field(default_factory=Register)
 
@@ -65,7 +65,7 @@ class Around:
 
 def test_a_gateway_that_is_well_raises_nothing(tmp_path: Path) -> None:
     """Weeks of room, certificates that live."""
-    around = Around((False, 400.0), {"uplink": {"days": 5.0, "alarm": "none"}, "odd": "not read yet"})
+    around = Around((False, 400.0), {"uplink": {"days": 5.0, "alarm": "none"}, "odd": {}})
     assert around.look(tmp_path) == []
 
 
@@ -81,7 +81,7 @@ def test_room_that_ends_is_an_alarm(tmp_path: Path, room: tuple[bool, float | No
 
 def test_a_certificate_that_ends_is_an_alarm(tmp_path: Path) -> None:
     """Each by itself."""
-    rows: dict[str, object] = {
+    rows: dict[str, dict[str, object]] = {
         name: {"days": 0.1, "alarm": name} for name in ("warning", "critical", "expired", "none")
     }
     found = Around(certificates=rows).look(tmp_path)

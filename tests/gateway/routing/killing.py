@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+from tests.gateway.beside import running
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
 
-@asynccontextmanager
-async def program(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the process, and end it by its own id."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "coldseal.gateway.routing.process",
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+program = partial(running, "routing")
+"""Runs the process."""
 
 
 async def live_until(config: Path, is_so: Callable[[], bool], *, is_killed: bool) -> int:

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
+from coldseal.core.routing import epcis
 from coldseal.errors import OperatorError
 from coldseal.gateway.clock import Clock
 from coldseal.gateway.egress import Guard, Rule
@@ -258,3 +260,76 @@ async def test_a_ca_that_cannot_be_read_is_said_at_the_start(grounds: Grounds) -
     with pytest.raises(OperatorError, match=r"routes\.erp\.ca"):
         async with sink_of(grounds, "https://localhost:1/in"):
             await asyncio.sleep(0)
+
+
+JOB = '{{"captureID":"1","running":{running},"success":{success},"errors":[{{"title":"no such device"}}]}}'
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict", "asked"),
+    [
+        ([JOB.format(running="false", success="true")], Verdict(1), 1),
+        (
+            [JOB.format(running="true", success="true"), JOB.format(running="false", success="true")],
+            Verdict(1),
+            2,
+        ),
+        (
+            [JOB.format(running="true", success="false"), JOB.format(running="false", success="false")],
+            Verdict(0, Refused("capture", '[{"title":"no such device"}]')),
+            2,
+        ),
+        (["nothing of the kind"], Verdict(1), 1),
+    ],
+    ids=["good", "good after a while", "failed", "unknown"],
+)
+async def test_a_capture_job_is_asked_after(
+    grounds: Grounds, told: list[str], verdict: Verdict, asked: int
+) -> None:
+    """A repository says with 202 that it will look: what it refuses then is refused."""
+    async with grounds.endpoint() as endpoint:
+        answers = iter(told)
+
+        def answer(body: bytes) -> int:
+            endpoint.text = "" if body else next(answers)
+            return 202 if body else 200
+
+        endpoint.answer, endpoint.more = answer, {"Location": "/capture/1"}
+        grounds.route("erp", endpoint.url, sink="epcis")
+        (route,) = grounds.config().routes
+        sink = open_sink(route, Form(route, "lab"), origin=ORIGIN, guard=guard_for(route.url), clock=Clock())
+        assert await sink.send((PARCEL,)) == verdict
+        await sink.close()
+    assert [each.path for each in endpoint.posted] == ["/in", *["/capture/1"] * asked]
+    assert {each.headers["GS1-EPCIS-Version"] for each in endpoint.posted} == {epcis.VERSION}
+
+
+@pytest.mark.parametrize(
+    ("sink", "job"),
+    [("epcis", "https://localhost:1/capture/1"), ("epcis", ""), ("https-json", "/capture/1")],
+    ids=["another endpoint", "no job", "another form"],
+)
+async def test_no_job_is_looked_for_elsewhere(grounds: Grounds, sink: str, job: str) -> None:
+    """Nor where there is none."""
+    async with grounds.endpoint() as endpoint:
+        endpoint.answer, endpoint.more = lambda _body: 202, {"Location": job} if job else {}
+        grounds.route("erp", endpoint.url, sink=sink)
+        (route,) = grounds.config().routes
+        made = open_sink(route, Form(route, "lab"), origin=ORIGIN, guard=guard_for(route.url), clock=Clock())
+        assert await made.send((PARCEL,)) == Verdict(1)
+        await made.close()
+    assert len(endpoint.posted) == 1
+
+
+async def test_a_job_that_does_not_end_was_taken_with_its_202(grounds: Grounds) -> None:
+    """To post it once more would make a second one of it."""
+    async with grounds.endpoint() as endpoint:
+        endpoint.answer, endpoint.more = lambda body: 202 if body else 200, {"Location": "/capture/1"}
+        endpoint.text = JOB.format(running="true", success="false")
+        grounds.route("erp", endpoint.url, sink="epcis")
+        (given,) = grounds.config().routes
+        route = replace(given, timeout_s=0.2)
+        sink = open_sink(route, Form(route, "lab"), origin=ORIGIN, guard=guard_for(route.url), clock=Clock())
+        assert await sink.send((PARCEL,)) == Verdict(1)
+        await sink.close()
+    assert len(endpoint.posted) > 1

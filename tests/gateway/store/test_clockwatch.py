@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
+from coldseal.core.log.pace import Mark, between, millis
 from coldseal.core.log.record import parse_entry
-from coldseal.core.log.stretch import Mark, between, millis
 from coldseal.errors import UnavailableError
 from coldseal.gateway.clock import Clock, KernelClock
 from coldseal.gateway.store.clockwatch import STEP_MS

@@ -82,6 +82,12 @@ async def test_a_packed_segment_reads_as_it_did(tmp_path: Path, capsys: pytest.C
         assert log.size == size + 5
 
 
+def test_packing_rests_longer_while_much_comes_in() -> None:
+    """A quarter of the time is its share, a sixteenth while senders wait for their acknowledgements."""
+    assert packing.rest_s(0.5, sealed=0) == packing.rest_s(0.5, sealed=500) == 1.5
+    assert packing.rest_s(0.5, sealed=501) == 7.5
+
+
 async def test_what_is_packed_is_left_alone(tmp_path: Path) -> None:
     """The last one is being written, and a packed one stays the file that it is."""
     await fill(tmp_path)
