@@ -8,7 +8,7 @@ key. The WAL is never copied into the file unasked, not even by closing: its own
 from __future__ import annotations
 
 import errno
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -17,7 +17,7 @@ from coldseal.errors import OperatorError, TrustError, UnavailableError
 from coldseal.gateway.store.disk import DISK, Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 Connection = apsw.Connection
@@ -113,18 +113,17 @@ def open_database(
     name = f"{path.absolute().as_uri()}{'?immutable=1' if is_final else ''}"
     with translated(str(path)):
         connection = Connection(name, flags=flags | apsw.SQLITE_OPEN_URI, vfs=disk.vfs or None)
-        try:
-            _prepare(connection, key, readonly=readonly)
-            if schema:
-                with connection:
-                    connection.execute(schema)
-            verify_encrypted(path)
-        except apsw.NotADBError as error:
-            connection.close(True)
-            raise WrongKeyError(path) from error
-        except BaseException:
-            connection.close(True)
-            raise
+        with ExitStack() as undo:
+            undo.callback(connection.close, True)
+            try:
+                _prepare(connection, key, readonly=readonly)
+                if schema:
+                    with connection:
+                        connection.execute(schema)
+                verify_encrypted(path)
+            except apsw.NotADBError as error:
+                raise WrongKeyError(path) from error
+            undo.pop_all()
     return connection
 
 
@@ -149,6 +148,14 @@ def _prepare(connection: Connection, key: bytes, *, readonly: bool) -> None:
 def fetch(connection: Connection, query: str, values: Sequence[int | str] = ()) -> list[tuple[Any, ...]]:
     """Give all rows of a query; the types of its columns are the schema's matter."""
     return connection.execute(query, values).fetchall()
+
+
+def copy_tables(old: Connection, new: Connection, tables: Iterable[tuple[str, int]]) -> None:
+    """Copy all rows of tables, each named with the number of its columns; a transaction is the caller's."""
+    for name, width in tables:
+        marks = ", ".join("?" * width)
+        rows = old.execute(f"SELECT * FROM {name}")  # noqa: S608 -- a name of our own code
+        new.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 -- the same
 
 
 def copy_wal(connection: Connection, *, is_emptying: bool = False) -> int:

@@ -102,7 +102,7 @@ class Log:
         self._day = int(opened.state[DAY].value)
         self._space = Space(directory, limits, disk)
         self._space.recount(self._segment.path, self._segment.wal)
-        self.packer = Packer(directory, key, self._space, disk)
+        self.packer = Packer(directory, key, self._space, disk, lambda: self.size)
         self._failure = ""
         self._lock = asyncio.Lock()
         self._upkeep_due = asyncio.Event()

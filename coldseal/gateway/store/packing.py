@@ -2,7 +2,8 @@
 
 Promise: a segment file is whole or packed, never in between. A packed one takes its place only after it was
 read back, its leaf hashes held against the tree and its other tables against those of the segment. Works step
-by step beside the commits, for a quarter of one processor core at most. Decides nothing about the log.
+by step beside the commits, for a quarter of one processor core at most, and far less while much comes in.
+Decides nothing about the log.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from coldseal.errors import ColdsealError, UnavailableError
 from coldseal.gateway.store.database import (
     StoreDamagedError,
     close_final,
+    copy_tables,
     copy_wal,
     fetch,
     open_database,
@@ -50,6 +52,12 @@ if TYPE_CHECKING:
 
 SHARE: Final = 4
 """One part in so many of the time is worked; the rest is left to whoever commits."""
+
+BUSY_SHARE: Final = 16
+"""The same while messages are coming in fast: they wait for their acknowledgement, packing can wait."""
+
+BUSY_ENTRIES_S: Final = 1000
+"""So many entries a second are fast."""
 
 AGAIN_S: Final = 60.0
 """Pause before what could not be packed, because it was read or there was no room, is tried again."""
@@ -123,10 +131,7 @@ def write_packed(directory: Path, key: bytes, stretch: Stretch, *, disk: Disk) -
 def _copy(reader: LogReader, old: Connection, new: Connection, stretch: Stretch) -> Generator[None]:
     """Copy everything, the entries tile by tile; the WAL is kept short."""
     with new:
-        for name, width in _KEPT:
-            marks = ", ".join("?" * width)
-            rows = old.execute(f"SELECT * FROM {name}")  # noqa: S608 -- our own name
-            new.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 -- the same
+        copy_tables(old, new, _KEPT)
         new.execute("INSERT INTO state VALUES (?, ?, ?)", (PACKED, stretch.end, VERSION))
     at = stretch.first
     while at < stretch.end:
@@ -197,6 +202,17 @@ def _require_unread(path: Path) -> None:
         raise UnavailableError(str(path), "it is still being read: it is packed another time")
 
 
+def rest_s(worked_s: float, sealed: int) -> float:
+    """Give how long to rest after a step, in seconds.
+
+    Args:
+        worked_s: how long the step took.
+        sealed: entries that were sealed meanwhile.
+    """
+    is_busy = sealed > BUSY_ENTRIES_S * worked_s
+    return ((BUSY_SHARE if is_busy else SHARE) - 1) * worked_s
+
+
 class Packer:
     """Packs what has ended, as its own task.
 
@@ -205,15 +221,19 @@ class Packer:
         key: the store key.
         space: is asked whether there is room for a draft.
         disk: what the log lies on.
+        size: gives the log's size in entries, which tells how busy it is.
 
     Attributes:
         due: set it when a segment has ended.
         tally: what ended segments take up, as far as they were looked at.
     """
 
-    def __init__(self, directory: Path, key: bytes, space: Space, disk: Disk) -> None:
+    def __init__(
+        self, directory: Path, key: bytes, space: Space, disk: Disk, size: Callable[[], int]
+    ) -> None:
         """Take the parts; nothing was looked at yet."""
         self._directory, self._key, self._space, self._disk = directory, key, space, disk
+        self._size = size
         self._finished: dict[int, tuple[int, bool]] = {}
         self._waiting: set[int] = set()
         self._given_up: set[int] = set()
@@ -269,9 +289,9 @@ class Packer:
         try:
             is_done = False
             while not is_done:
-                step_began = loop.time()
+                step_began, size = loop.time(), self._size()
                 is_done = await self._aside(lambda: next(steps, self) is self)
-                await asyncio.sleep((SHARE - 1) * (loop.time() - step_began))
+                await asyncio.sleep(rest_s(loop.time() - step_began, self._size() - size))
         finally:
             with suppress(ColdsealError, OSError):  # or it would hide that this was cancelled
                 await self._aside(steps.close)

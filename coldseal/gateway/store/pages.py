@@ -334,7 +334,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     found = 0
     for place, byte in enumerate(data[at : at + 8], at + 1):
         found = found << 7 | byte & 0x7F
-        if byte < 0x80:  # noqa: PLR2004 -- the highest bit says that more follows
+        if not byte & 0x80:  # the highest bit says that more follows
             return found, place
     return 0, at + 8
 

@@ -38,7 +38,7 @@ async def beside_the_loop(call: Callable[[], Answer], *, limit_s: float = LIMIT_
     def run() -> None:
         try:
             answer = call()
-        except Exception as error:  # noqa: BLE001 # raised where it is waited for
+        except Exception as error:  # noqa: BLE001 # a driver's, of any kind: raised where it is waited for
             raised = error
             tell(lambda: found.set_exception(raised))
         else:

@@ -17,6 +17,7 @@ from coldseal.errors import ColdsealError, UnavailableError
 from coldseal.gateway.store.database import (
     StoreDamagedError,
     close_final,
+    copy_tables,
     fetch,
     open_database,
     translated,
@@ -133,10 +134,7 @@ def write_draft(
         new = open_database(draft, key, schema=_SCHEMA, disk=disk)
         try:
             with new:
-                for name, width in (("checkpoints", 2), ("tiles", 3), ("state", 3)):
-                    marks = ", ".join("?" * width)
-                    rows = old.execute(f"SELECT * FROM {name}")  # noqa: S608 -- our own name
-                    new.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 -- the same
+                copy_tables(old, new, (("checkpoints", 2), ("tiles", 3), ("state", 3)))
                 new.execute("DELETE FROM state WHERE name = ?", (PACKED,))
                 _copy_entries(reader, new, first, end)
                 new.execute("INSERT INTO pruned VALUES (0, ?, ?, ?, ?, ?, ?)", about)
@@ -195,7 +193,7 @@ def read_leaves(connection: Connection, first: int, count: int) -> list[bytes]:
 
 def arm(draft: Path, key: bytes, since: int, *, disk: Disk = DISK) -> None:
     """Note that the `prune` entry is about to be sealed, at `since` or behind: a start looks for it there."""
-    _set(draft, key, "since", since, disk)
+    _set(draft, key, "UPDATE pruned SET since = ?", since, disk)
 
 
 def finish(draft: Path, key: bytes, seq: int, *, disk: Disk = DISK) -> None:
@@ -204,7 +202,7 @@ def finish(draft: Path, key: bytes, seq: int, *, disk: Disk = DISK) -> None:
     Raises:
         UnavailableError: the disk fails; the next start tries again.
     """
-    _set(draft, key, "seq", seq, disk)
+    _set(draft, key, "UPDATE pruned SET seq = ?", seq, disk)
     with translated(str(draft)):
         replace_segment(draft, disk=disk)
 
@@ -255,11 +253,11 @@ def _find(reader: LogReader, about: Pruned) -> int | None:
     return None
 
 
-def _set(draft: Path, key: bytes, column: str, value: int, disk: Disk) -> None:
+def _set(draft: Path, key: bytes, change: str, value: int, disk: Disk) -> None:
     """Change a number in a draft, durably, and leave it one plain file."""
     with translated(str(draft)):
         connection = open_database(draft, key, disk=disk)
         try:
-            connection.execute(f"UPDATE pruned SET {column} = ?", (value,))  # noqa: S608 -- our own names
+            connection.execute(change, (value,))
         finally:
             close_final(connection)

@@ -14,6 +14,7 @@ from coldseal.core.log.record import frame
 from coldseal.gateway.store.database import (
     StoreDamagedError,
     close_final,
+    copy_tables,
     fetch,
     open_database,
     translated,
@@ -60,10 +61,7 @@ def write_restored(
         new = open_database(draft, key, disk=disk)
         try:
             with new:
-                for name, width in _COPIED:
-                    marks = ", ".join("?" * width)
-                    rows = old.execute(f"SELECT * FROM {name}")  # noqa: S608 -- our own name
-                    new.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 -- the same
+                copy_tables(old, new, _COPIED)
                 for start in range(first, end, LEAVES):
                     _put(old, new, start, list(islice(entries, min(LEAVES, end - start))))
         finally:
