@@ -6,6 +6,7 @@ the same skip is a failure: a part that is missing there would turn the suite fa
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Generator
@@ -31,6 +32,14 @@ def _log_lines_go_to_stderr() -> Generator[None]:
     """Put back, after each test, where log lines go."""
     yield
     logs._output.stream, logs._output.is_readable, logs._output.least = None, False, logging.INFO
+
+
+@pytest.fixture
+def lines() -> io.StringIO:
+    """Catch log lines, each a JSON object."""
+    stream = io.StringIO()
+    logs.configure(stream=stream, is_readable=False)
+    return stream
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,22 +33,18 @@ from coldseal.signing.keys import Ed25519Signer, generate_interop_key, write_pri
 from coldseal.signing.private_files import write_private_file
 from coldseal.signing.secrets import generate_symmetric_key, read_symmetric_key
 from tests.sealed import GATEWAY, WITNESS, SealedLog
+from tests.waiting import until
 
 STORE_KEY = bytes(range(32))
 DEADLINE_S = 20.0
+"""How long a test waits for what must end by itself."""
+
 NAMES: dict[Role, str] = {
     "service": "service-1",
     "gateway": GATEWAY,
     "operator": "operator-1",
     "device": "sensor-1",
 }
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, looking often; fail when it takes too long."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 # what is waited for is in another process or on disk
-            await asyncio.sleep(0.005)
 
 
 def now() -> datetime:

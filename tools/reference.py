@@ -165,7 +165,12 @@ def _kind(kind: kinds.Type) -> str:
             return "text"
 
 
-_CUSTOM = {"Address": "`host:port`", "Reference": "reference", "Path": "path"}
+_CUSTOM = {
+    "Address": "`host:port`",
+    "Reference": "reference",
+    "KeyPlace": "path or `tpm:key=FILE`",
+    "Path": "path",
+}
 
 
 def _number(kind: kinds.IntType | kinds.FloatType) -> str:

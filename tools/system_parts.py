@@ -79,6 +79,12 @@ PARTS: Mapping[str, Sequence[Part]] = {
         _program("swtpm", "swtpm", "a TPM in software"),
         _program("swtpm_setup", "swtpm-tools", "makes one, with its endorsement certificate"),
         _program("tpm2_quote", "tpm2-tools", "checks what a TPM says without our code"),
+        Part(
+            "tpm2.so",
+            "reads a key of a TPM without our code",
+            "tpm2-openssl",
+            lambda: any(Path("/usr/lib").glob("*/ossl-modules/tpm2.so")),
+        ),
         _program("softhsm2-util", "softhsm2", "an HSM in software"),
         _program("pkcs11-tool", "opensc", "looks into an HSM without our code"),
         _program("chronyd", "chrony", "keeps time, with NTS"),

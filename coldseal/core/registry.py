@@ -127,9 +127,6 @@ class Bounds(NamedTuple):
     limits: tuple[tuple[str, Limit], ...] = ()
 
 
-UNBOUNDED: Final = Bounds()
-
-
 @dataclass(frozen=True, slots=True)
 class Terms:
     """The registry's word on one device.

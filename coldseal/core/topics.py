@@ -120,7 +120,7 @@ def parse_topic(topic: str) -> Address:
     name = "/".join(levels[5:])
     if SCHEME[channel].is_named:
         return Address(site, device, channel, check_name("name", name))
-    if len(levels) == 6:  # noqa: PLR2004 # the sixth level is the name
+    if levels[5:]:
         raise InputError("topic", "name", name, f"nothing after {channel}")
     return Address(site, device, channel)
 

@@ -135,7 +135,7 @@ async def deliver(loot: Loot, port: int) -> None:
     uplink = loot.config.uplink
     if uplink.certificate is None or uplink.key is None or uplink.ca is None:
         raise LookupError("the gateway has no uplink")
-    context = client_context(uplink.certificate, uplink.key, uplink.ca)
+    context = client_context(uplink.certificate, uplink.transport, uplink.ca)
     terms = Terms(parse_vkey(uplink.witness), batch_entries=MANY)
     with closing(LogReader(loot.folder, loot.store_key)) as reader:
         batch = Batches(reader, terms).next(begin(0))

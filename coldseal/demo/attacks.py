@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
 from typing import Final, NamedTuple
 
 import aiohttp
@@ -21,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coldseal.demo import adversary, gauges
+from coldseal.demo.chance import seeded
 from coldseal.demo.gauges import read_gauges, whole
 from coldseal.demo.programs import Program, prepare, run_command
 from coldseal.demo.site import Site, make_fleet, prepare_site
@@ -239,8 +239,7 @@ def _made(folder: Path) -> Path:
 
 async def _live(site: Site, http: aiohttp.ClientSession) -> None:
     """Let the sensors publish for a moment, until every entry has a receipt; both programs end in order."""
-    chance = Random(1)  # noqa: S311 -- simulated weather, no secret
-    fleet = make_fleet(site, chance, interval_s=_INTERVAL_S)
+    fleet = make_fleet(site, seeded(1), interval_s=_INTERVAL_S)
     async with _running(site, http) as (gateway, _):
         sensors = asyncio.ensure_future(fleet.run())
         try:

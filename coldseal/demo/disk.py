@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import random
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Final
@@ -19,6 +18,7 @@ import apsw
 from typing_extensions import override
 
 from coldseal.demo import medium as told
+from coldseal.demo.chance import seeded
 from coldseal.demo.medium import Event, Mark, Medium, Written
 from coldseal.gateway.store.disk import Disk
 
@@ -134,7 +134,7 @@ class SimulatedDisk(Disk):
             chance: that a sector, or a change of a name, which is not synced is kept.
             seed: for the choice.
         """
-        choice = random.Random(seed)  # noqa: S311 -- the same seed must choose the same
+        choice = seeded(seed)
         place = str(folder)
         with self._lock:
             others = self._compare(folder)

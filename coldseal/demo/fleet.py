@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from coldseal.demo.chance import seeded
 from coldseal.demo.device import Answer, Device, Post
 from coldseal.demo.verdict import ReadingKey
 
@@ -75,7 +76,7 @@ class Fleet:
         self._devices: list[Device] = []
         for post in posts:
             count = partial(self._count, len(self._devices))
-            own_chance = Random(chance.getrandbits(64))  # noqa: S311 -- simulated weather, no secret
+            own_chance = seeded(chance.getrandbits(64))
             self._devices.append(Device(post, now_ms=now_ms, chance=own_chance, report=count))
 
     @property

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
@@ -168,7 +169,7 @@ async def _answers(http: aiohttp.ClientSession, url: str) -> bool:
     """Ask once whether a page answers 200."""
     try:
         async with http.get(url) as response:
-            return response.status == 200  # noqa: PLR2004 -- HTTP's word for good
+            return response.status == HTTPStatus.OK
     except (aiohttp.ClientError, TimeoutError):
         return False
 

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 import aiohttp
 
 from coldseal.demo import excursion, gauges
 from coldseal.demo.board import Board, Sample
+from coldseal.demo.chance import seeded
 from coldseal.demo.device import SENSOR
 from coldseal.demo.gauges import read_gauges, whole
 from coldseal.demo.line import Line
@@ -108,8 +108,7 @@ class Stage:
         self._begun = self._loop.time()
         self._phase = "sealing and delivering"
         self._is_down = False
-        chance = Random(plan.seed)  # noqa: S311 -- simulated weather, no secret
-        self._fleet = make_fleet(site, chance, interval_s=_INTERVAL_S)
+        self._fleet = make_fleet(site, seeded(plan.seed), interval_s=_INTERVAL_S)
 
     async def run(self) -> None:
         """Let the sensors publish, make the faults, wait for the last answer and the last receipt."""

@@ -117,18 +117,18 @@ def full_disk(stage: Stage) -> list[Check]:
         Check("readings sealed while full", str(taken), "0", taken == 0),
         Check(
             "the gateway says that it is full",
-            _yes(end["full"]),
+            _ANSWER[end["full"]],
             "yes" if was_fed else "any",
             end["full"] or not was_fed,
         ),
-        Check("its own entries get in", _yes(is_own_taken), "yes", is_own_taken),
+        Check("its own entries get in", _ANSWER[is_own_taken], "yes", is_own_taken),
         Check(
             "seconds until readings were acknowledged again",
             seconds_of(took),
             within_of(stage),
             took is not None,
         ),
-        Check("full afterwards", _yes(after["full"]), "no", not after["full"] or not was_fed),
+        Check("full afterwards", _ANSWER[after["full"]], "no", not after["full"] or not was_fed),
     ]
 
 
@@ -252,6 +252,4 @@ def within_of(stage: Stage) -> str:
     return f"≤ {stage.within_s:g}"
 
 
-def _yes(is_so: bool) -> str:  # noqa: FBT001 -- it is written down
-    """Write an answer."""
-    return "yes" if is_so else "no"
+_ANSWER: Final = {False: "no", True: "yes"}

@@ -57,20 +57,33 @@ class Caller(NamedTuple):
     gid: int
 
 
+class Call(NamedTuple):
+    """A request on its way to its handler.
+
+    Attributes:
+        name: what is asked for.
+        request: its other fields.
+        handler: takes it.
+        answer: what to call with the answer, once.
+    """
+
+    name: str
+    request: dict[str, Any]
+    handler: Handler
+    answer: Callable[[Answer], None]
+
+    def pass_on(self) -> None:
+        """Hand it to its handler; may raise like it."""
+        self.handler(self.request, self.answer)
+
+
 class Gate(Protocol):
     """What a request passes before its handler."""
 
     def hears(self, caller: Caller) -> bool:
         """Whether this caller is heard at all."""
 
-    def pass_on(
-        self,
-        caller: Caller,
-        name: str,
-        request: dict[str, Any],
-        handler: Handler,
-        answer: Callable[[Answer], None],
-    ) -> None:
+    def pass_on(self, caller: Caller, call: Call) -> None:
         """Hand the request to its handler, now or later, or answer in its place; may raise like a handler."""
 
 
@@ -81,16 +94,9 @@ class OwnGate:
         """Whether this is one of them."""
         return is_allowed(caller.uid)
 
-    def pass_on(
-        self,
-        _caller: Caller,
-        _name: str,
-        request: dict[str, Any],
-        handler: Handler,
-        answer: Callable[[Answer], None],
-    ) -> None:
+    def pass_on(self, _caller: Caller, call: Call) -> None:
         """Pass it."""
-        handler(request, answer)
+        call.pass_on()
 
 
 class AwaitsApprovalError(UnavailableError):
@@ -233,7 +239,7 @@ class _Connection(asyncio.Protocol):
                     known = ", ".join(sorted(self._handlers))
                     self._refuse("the gateway does not know this request", f"It knows: {known}")
                 else:
-                    self._gate.pass_on(self._caller, name, request, handler, self._answer)
+                    self._gate.pass_on(self._caller, Call(name, request, handler, self._answer))
             except OperatorError as error:
                 self._refuse(error.what, error.hint)
             except ColdsealError as error:

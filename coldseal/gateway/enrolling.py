@@ -70,10 +70,10 @@ class Certificates:
             self._watch(name, life, now_s)
         self._read_standings()
 
-    def status(self, now_ms: int) -> Mapping[str, object]:
+    def status(self, now_ms: int) -> Mapping[str, Mapping[str, object]]:
         """Say of each what is left, how near its end is, and how its renewal stands."""
         now_s = now_ms / 1000
-        found: dict[str, object] = {}
+        found: dict[str, Mapping[str, object]] = {}
         for name, life in self._lives.items():
             row: dict[str, object] = {
                 "days": round((life.ends_s - now_s) / _DAY_S, 1),

@@ -178,7 +178,7 @@ class Instruments:
             "uptime_s": (now.mono_ms - self._began_ms) / 1000,
         }
 
-    def worries(self, now_ms: int) -> tuple[float | None, Mapping[str, object]]:
+    def worries(self, now_ms: int) -> tuple[float | None, Mapping[str, Mapping[str, object]]]:
         """Give the days until the store is full, if they are known, and how each certificate stands."""
         return self._budget.days_left, self._certificates.status(now_ms)
 

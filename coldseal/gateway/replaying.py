@@ -96,7 +96,7 @@ class Wanted(NamedTuple):
     reason: str = ""
     seq: int | None = None
 
-    def fits(self, found: Rejected) -> bool:
+    def fits(self, found: Rejected | Wanted) -> bool:
         """Whether an entry is asked for."""
         return (
             self.device in {"", found.device}
@@ -169,8 +169,7 @@ class Parked:
     def candidates(self, wanted: Wanted, after: int) -> Iterator[int]:
         """Give those that are asked for and were not replayed, in order."""
         for seq, each in self.waiting.items():
-            is_asked = wanted.device in {"", each.device} and wanted.reason in {"", each.reason}
-            if seq > after and is_asked and wanted.seq in {None, seq} and seq not in self.done:
+            if seq > after and seq not in self.done and wanted.fits(each):
                 yield seq
 
 
@@ -282,7 +281,11 @@ class Replaying:
         return replayed, kept
 
     def _enter(self, found: Rejected) -> Future[list[bytes]]:
-        """Have one sealed in its place, and what it means for its product behind it."""
+        """Have one sealed in its place, and what it means for its product behind it.
+
+        Raises:
+            InputError: it still cannot be understood.
+        """
         sensor, now = sensor_of(found.topic), self._clock.now()
         if sensor is None or found.payload is None:
             raise InputError("rejected entry", "topic", found.topic, "that of a reading")
@@ -297,19 +300,19 @@ class Replaying:
         said["t"] = late.taken_at
         if decoded.seq is not None:
             said["seq"] = decoded.seq
-        said.update({name: text for name, text in _named(decoded.boot, decoded.schema) if text})
+        named = {"boot": decoded.boot, "schema": decoded.schema}
+        said.update({name: text for name, text in named.items() if text})
         draft = self._journal.draft("reading", data, now, canonical.encode(said))
         drafts = [draft, *drafts_of(self._journal, judged.effects, now)]
         return self._pipeline.enter(drafts, judged.before)
 
 
-def _named(boot: str, schema: str) -> Sequence[tuple[str, str]]:
-    """Give what a source may say besides."""
-    return (("boot", boot), ("schema", schema))
-
-
 def _wanted(request: Mapping[str, Any]) -> Wanted:
-    """Read what is asked for."""
+    """Read what is asked for.
+
+    Raises:
+        OperatorError: a field is wrong, or no replay can help.
+    """
     device, reason, seq = (request.get(name) for name in Wanted._fields)
     for name, value in (("device", device), ("reason", reason)):
         if value is not None and not isinstance(value, str):

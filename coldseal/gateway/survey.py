@@ -269,14 +269,14 @@ def _read_head(folder: Path) -> Head | None:
 
 def _settings_of(path: Path, key: bytes) -> State:
     """Give the state `settings` of a sound segment."""
-    rows = _ask(path, key, f"SELECT size, value FROM state WHERE name = '{SETTINGS}'")  # noqa: S608 -- our name
+    rows = _ask(path, key, "SELECT size, value FROM state WHERE name = ?", SETTINGS)
     return State(*rows[0]) if rows else State(0, b"")
 
 
-def _ask(path: Path, key: bytes, query: str) -> list[tuple[Any, ...]]:
+def _ask(path: Path, key: bytes, query: str, *values: str) -> list[tuple[Any, ...]]:
     """Ask a sound segment."""
     with closing(open_database(path, key, readonly=True, is_final=True)) as connection, translated(str(path)):
-        return fetch(connection, query)
+        return fetch(connection, query, values)
 
 
 def _settings_among(entries: Iterable[bytes]) -> list[bytes]:

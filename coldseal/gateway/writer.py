@@ -23,6 +23,7 @@ from coldseal.gateway.persons import Directory, access_data
 from coldseal.gateway.projection import Projection, sealed_lately
 from coldseal.gateway.refusal import require_unrefused
 from coldseal.gateway.rollover import settle_keys
+from coldseal.gateway.schemas import hashes_of
 from coldseal.gateway.store.journal import Journal
 from coldseal.gateway.store.log import Log
 from coldseal.gateway.store.lost import LostError
@@ -241,7 +242,8 @@ class Run:
 def start_drafts(config: GatewayConfig, log: Log, keys: Keys, journal: Journal, clock: Clock) -> list[Draft]:
     """Give the entries that a run begins with."""
     now = clock.now()
-    person, in_force = Directory(config.administration).myself(), settings_in_force(config)
+    person = Directory(config.administration).myself()
+    in_force = {**settings_in_force(config), **hashes_of(config)}
     if log.size == 0:
         genesis = _genesis(config, keys)
         first, *more = [*changes({}, in_force, person)] or [{FIELD: {}}]

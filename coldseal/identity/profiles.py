@@ -39,6 +39,7 @@ _USAGES: Final[dict[Role, tuple[x509.ObjectIdentifier, ...]]] = {
     "operator": (ExtendedKeyUsageOID.CLIENT_AUTH,),
 }
 _MAX_HOST: Final = 253
+_MAX_LABEL: Final = 63  # RFC 1035 2.3.4
 
 
 def is_server(role: Role) -> bool:
@@ -194,7 +195,7 @@ def _is_host(host: str) -> bool:
         return True
     labels = host.split(".")
     return len(host) <= _MAX_HOST and all(
-        0 < len(label) <= 63  # noqa: PLR2004 # RFC 1035 2.3.4
+        0 < len(label) <= _MAX_LABEL
         and label.isascii()
         and label.replace("-", "").replace("_", "").isalnum()
         and not label.startswith("-")

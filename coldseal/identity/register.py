@@ -36,6 +36,7 @@ REASONS: Final = {
 """Why a certificate counts no more (RFC 5280 5.3.1), as an operator writes it."""
 _LOCK: Final = ".lock"
 _LONGEST: Final = 4_096
+_SERIAL_BITS: Final = 160  # RFC 5280 4.1.2.2: 20 octets
 """Bytes of a line, at most."""
 
 
@@ -253,7 +254,7 @@ def parse_serial(text: str) -> str:
         serial = int(text.replace(":", "").strip(), 16)
     except ValueError:
         serial = 0
-    if serial <= 0 or serial.bit_length() > 160:  # noqa: PLR2004 # RFC 5280 4.1.2.2: 20 octets
+    if serial <= 0 or serial.bit_length() > _SERIAL_BITS:
         hint = "Write it in hex, as `openssl x509 -noout -serial` shows it"
         raise OperatorError(f"{text!r} is no serial number of a certificate", hint)
     return render_serial(serial)

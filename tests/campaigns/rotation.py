@@ -296,6 +296,17 @@ class Town:
 
     # Roll-over of the CA
 
+    async def pass_on(self) -> None:
+        """Roll the CA over from beginning to end: all renew below both, and the old one is let in no more."""
+        old = self.keep_old()
+        await self.begin_roll_over()
+        await self.renew_all()
+        self.see_trust()
+        self.end_roll_over()
+        await self.renew_all()
+        self.see_trust()
+        await self.see_refused(old)
+
     async def begin_roll_over(self) -> None:
         """Make a new root and a new issuing CA, and wait until it issues; the old ones are trusted still."""
         old = open_root(self.roots, self._root_pass, trusted_root(self.roots, self.authority))

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-import pyarrow.parquet  # type: ignore[import-untyped] # it has no types
+import pyarrow.parquet
 import pytest
 from typing_extensions import override
 

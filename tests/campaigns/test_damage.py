@@ -33,6 +33,7 @@ from coldseal.gateway.store.segments import list_segments, segment_path
 from coldseal.gateway.survey import Outcome
 from coldseal.gateway.writer import Run
 from tests.gateway.wrecks import STORE_KEY, Wreck, blank, cut, flip, make_wreck
+from tests.telling import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -210,8 +211,8 @@ async def play(whole: Wreck, folder: Path, kind: str, count: int, every: int) ->
             seen += await saved_around(wreck, kind, what)
         shutil.rmtree(wreck.folder)
         if seen["cases"] % 1_000 == 0:
-            print(f"damage, {kind}: {dict(seen)}", flush=True)  # noqa: T201 -- a long campaign shows where it is
-    print(f"damage, {kind}: seed {SEED}, {dict(seen)}")  # noqa: T201 -- figures for the report
+            tell(f"damage, {kind}: {dict(seen)}")
+    tell(f"damage, {kind}: seed {SEED}, {dict(seen)}")
     return seen
 
 
@@ -254,6 +255,6 @@ def test_a_reader_without_a_check_is_found_out(
         wreck = whole_copy(whole, tmp_path)
         harm(wreck, chance, kind)
         if judge(careless, wreck) == "wrong":
-            print(f"found out by case {number}")  # noqa: T201 -- figures for the report
+            tell(f"found out by case {number}")
             return
     pytest.fail("nobody noticed")

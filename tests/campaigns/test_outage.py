@@ -23,7 +23,8 @@ from tests.gateway.uplink.deliveries import delivering_by
 from tests.gateway.uplink.test_faults import port_of
 from tests.gateway.uplink.test_notices import Gate, announcing
 from tests.gateway.uplink.test_renewal import renewal_of
-from tests.trial import Site, now, until
+from tests.trial import Site, now
+from tests.waiting import until
 
 BATCH = 1_024
 

@@ -11,6 +11,7 @@ import pytest
 from coldseal.identity.files import replace_private_file
 from tests.campaigns import rotation
 from tests.campaigns.rotation import Town, delivered, living
+from tests.telling import tell
 from tests.trial import now
 from tests.waiting import until
 
@@ -26,20 +27,13 @@ async def test_renewals_and_a_roll_over_cost_no_reading_and_no_connection(
         await town.round(0)
         await town.by_command("identity", "renew-now")
         await town.by_command("drill", "rotation", "--who", "qa", "--why", "this quarter")
-        old = town.keep_old()
-        await town.begin_roll_over()
-        await town.renew_all()
-        town.see_trust()
-        town.end_roll_over()
-        await town.renew_all()
-        town.see_trust()
-        await town.see_refused(old)
+        await town.pass_on()
         town.see_connections(fleet)
         await delivered(town, fleet)
     acknowledged, lost, doubled = town.see_readings(fleet)
     with capsys.disabled():
         said = f"renewals {town.renewals}, {acknowledged} readings, lost {lost}, doubled {doubled}"
-        print(f"\nseed {SEED}: {said}")  # noqa: T201 -- what it did
+        tell(f"\nseed {SEED}: {said}")
     assert town.findings == []
     assert sum(town.renewals.values()) >= 10
     assert acknowledged > 100
@@ -94,19 +88,12 @@ async def test_a_thousand_renewals_of_every_certificate_under_a_thousand_reading
         for number in range(rounds):
             await town.round(number)
             if number % 200 == 100:
-                old = town.keep_old()
-                await town.begin_roll_over()
-                await town.renew_all()
-                town.see_trust()
-                town.end_roll_over()
-                await town.renew_all()
-                town.see_trust()
-                await town.see_refused(old)
+                await town.pass_on()
         town.see_connections(fleet)
         await delivered(town, fleet)
     acknowledged, lost, doubled = town.see_readings(fleet)
     with capsys.disabled():
-        print(  # noqa: T201 -- what it did
+        tell(
             f"\nseed {SEED}: renewals {town.renewals}, probes {town.probes}, readings {acknowledged}, "
             f"lost {lost}, doubled {doubled}, retries {town.retries}, findings {town.findings}"
         )

@@ -11,6 +11,7 @@ import pytest
 from coldseal.core.coldchain.evaluation import Evaluation
 from coldseal.core.log.canonical import parse
 from tests.core.coldchain.series import draw
+from tests.telling import tell
 
 READINGS = 1_000_000
 SENSORS = 60
@@ -21,7 +22,7 @@ SENSORS = 60
 def test_a_million_readings_replayed_give_the_same_bytes() -> None:
     """Entries by their hash, and the whole state at the end."""
     seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201 - a campaign says how to play it again
+    tell(f"seed {seed}")
     once, straight = sha256(), Evaluation()
     actions: Counter[str] = Counter()
     for plan, measured, received_ms in draw(random.Random(seed), READINGS, sensors=SENSORS):
@@ -41,7 +42,7 @@ def test_a_million_readings_replayed_give_the_same_bytes() -> None:
             other = Evaluation.restore(other.snapshot())
         for effect in judged.effects:
             again.update(effect.data)
-    print(f"{READINGS:,} readings, {dict(actions)}, {restarts} restarts, {failed} taken back")  # noqa: T201 - what it did
+    tell(f"{READINGS:,} readings, {dict(actions)}, {restarts} restarts, {failed} taken back")
     assert again.digest() == once.digest()
     assert other.snapshot() == straight.snapshot()
     assert min(actions[each] for each in ("opened", "escalated", "recovered", "retrospective")) > 100

@@ -21,6 +21,7 @@ from coldseal.gateway.deciding import Decision
 from coldseal.gateway.refusal import RolledBackError, read_refusal
 from coldseal.gateway.writer import LOG_FOLDER
 from tests.gateway.yard import Yard
+from tests.telling import tell
 from tests.trial import Site
 
 if TYPE_CHECKING:
@@ -226,9 +227,9 @@ async def campaign(site: Site, service: Service, count: int) -> Tally:
         try:
             await case.play(tally)
         except BaseException:
-            print(f"COLDSEAL_SEED={seed} plays this again: {case.kind}")  # noqa: T201 -- for whoever looks
+            tell(f"COLDSEAL_SEED={seed} plays this again: {case.kind}")
             raise
-    print(f"{count} roll-backs from seed {SEED}: {tally}")  # noqa: T201 -- the figures of the campaign
+    tell(f"{count} roll-backs from seed {SEED}: {tally}")
     return tally
 
 

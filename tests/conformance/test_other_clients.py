@@ -8,7 +8,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 import aiomqtt
-import gmqtt  # type: ignore[import-untyped] # it has no types
+import gmqtt
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion

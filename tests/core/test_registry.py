@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -170,14 +171,14 @@ class TestRights:
 
 def registry(**changes: object) -> Registry:
     """Make a registry of one class and one device, with something changed in either."""
-    kind: dict[str, object] = {"name": "logger", "channels": LOGGER.channels}
-    device: dict[str, object] = {"name": "gauge", "kind": "logger", "sensors": ("door",)}
+    kind: dict[str, Any] = {"name": "logger", "channels": LOGGER.channels}
+    device: dict[str, Any] = {"name": "gauge", "kind": "logger", "sensors": ("door",)}
     for name, value in changes.items():
         table, _, key = name.partition("_")
         (kind if table == "class" else device)[key] = value
     return Registry(
-        (DeviceClass(**kind),),  # type: ignore[arg-type] # fields by name
-        (Device(**device),),  # type: ignore[arg-type] # the same
+        (DeviceClass(**kind),),
+        (Device(**device),),
         (Namespace("plant"),),
         "reg.toml",
     )

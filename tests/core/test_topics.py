@@ -20,6 +20,7 @@ from coldseal.core.topics import (
     parse_topic,
 )
 from coldseal.errors import InputError, OperatorError
+from tests.access import matches
 
 SITE = "site-7"
 names = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -33,19 +34,6 @@ topics = st.lists(level, min_size=1, max_size=5).map("/".join)
 def _own(device: str, rest: str) -> str:
     """Write a topic below a device's branch."""
     return f"{ROOT}/{SITE}/{device}/{rest}"
-
-
-def _matches(topic_filter: str, topic: str) -> bool:
-    """Match as MQTT 4.7 says it, without any cleverness."""
-    wanted, found = topic_filter.split("/"), topic.split("/")
-    if topic.startswith("$") and wanted[0] in {"+", "#"}:
-        return False
-    if wanted[-1] == "#":
-        wanted = wanted[:-1]
-        if len(found) < len(wanted):
-            return False
-        found = found[: len(wanted)]
-    return len(wanted) == len(found) and all(w in {"+", f} for w, f in zip(wanted, found, strict=True))
 
 
 class TestScheme:
@@ -245,8 +233,8 @@ class TestCovering:
     @given(filters, filters, topics)
     def test_what_is_covered_matches_nothing_more(self, granted: str, asked: str, topic: str) -> None:
         """Held against plain matching: a covered filter's topics are all the granted one's."""
-        if covers(granted, asked) and _matches(asked, topic):
-            assert _matches(granted, topic)
+        if covers(granted, asked) and matches(asked, topic):
+            assert matches(granted, topic)
 
     @given(filters)
     def test_every_filter_covers_itself(self, topic_filter: str) -> None:
@@ -256,7 +244,7 @@ class TestCovering:
     @given(filters, topics)
     def test_a_topic_is_covered_by_what_matches_it(self, granted: str, topic: str) -> None:
         """A filter without wildcards is a topic."""
-        assert covers(granted, topic) is _matches(granted, topic)
+        assert covers(granted, topic) is matches(granted, topic)
 
     @pytest.mark.parametrize(
         ("granted", "asked"),

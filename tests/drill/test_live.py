@@ -20,7 +20,7 @@ from coldseal.demo.site import Site, make_fleet, prepare_site
 from coldseal.demo.verdict import held_by
 from coldseal.drill.faults import is_dead
 from coldseal.gateway.control import ask
-from tests.trial import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

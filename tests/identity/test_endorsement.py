@@ -18,32 +18,13 @@ from coldseal.core.attestation.quotes import AttestationError
 from coldseal.core.attestation.structures import Attribute, Public, parse_public
 from coldseal.errors import InputError, OperatorError
 from coldseal.identity.endorsement import ENDORSEMENT_KEY, read_roots, verify_endorsement
+from tests.usages import usage_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "attestation.json").read_bytes())
 EK = parse_public(bytes.fromhex(VECTORS["ecc"]["endorsement"]))
-USAGE = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=True,
-    key_cert_sign=False,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)
-SIGNING = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
-)
+USAGE = usage_of("key_agreement")
+SIGNING = usage_of("key_cert_sign", "crl_sign")
 PURPOSE = x509.ExtendedKeyUsage([ENDORSEMENT_KEY])
 Extensions = Sequence[tuple[x509.ExtensionType, bool]]
 OF_A_CHIP: Extensions = (

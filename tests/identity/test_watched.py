@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from coldseal.errors import OperatorError
 from coldseal.identity.watched import GRACE_S, Watched
-from coldseal.observe.logs import configure
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Catch log lines."""
-    stream = io.StringIO()
-    configure(stream=stream, is_readable=False)
-    yield stream
-    configure()
 
 
 class Two:

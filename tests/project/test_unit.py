@@ -25,6 +25,7 @@ from coldseal.errors import OperatorError
 from coldseal.gateway.egress import IGNORED
 from tests.project.confined import Directives, environment_for
 from tests.project.tree import ROOT
+from tests.telling import tell
 from tests.waiting import until
 
 WORST = 20
@@ -93,7 +94,7 @@ def test_systemd_takes_the_units_and_finds_them_narrow(made: Site) -> None:
         level = re.search(r"exposure level for \S+: (\S+)", found.stdout)
         assert found.returncode == 0, found.stdout
         assert level is not None
-        print(f"{noun}: {level[1]}")  # noqa: T201 # the figure is what the documents state
+        tell(f"{noun}: {level[1]}")
 
 
 def test_a_unit_follows_from_its_configuration(made: Site) -> None:
@@ -134,6 +135,24 @@ def test_what_a_chips_key_asks_for_is_a_credential(made: Site, folder: Path) -> 
     assert "keys.checkpoint=tpm:0x81000001?auth=file:%d/keys.checkpoint.auth&tcti=tabrmd" in unit.one(
         "ExecStart"
     )
+
+
+def test_a_transport_key_in_the_chip_is_no_credential(
+    made: Site, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The unit may open the chip; where it renews, the wrapped key must be where it may write."""
+    data, away = "/var/lib/coldseal", f"uplink.key=tpm:key={folder}/uplink.tss"
+    inside = ("--set", f"uplink.key=tpm:key={data}/uplink.tss")
+    unit = Directives(write("gateway", made.gateway_config, data, *inside))
+
+    assert not [each for each in unit.all("LoadCredential") if each.startswith("uplink.key")]
+    assert unit.all("DeviceAllow") == ["/dev/tpmrm0 rw"]
+    renewing = ("--set", "enrolment.url=https://localhost:1", "--set", f"mqtt.key={data}/gw.key")
+    command = ["gateway", *UNIT, str(made.gateway_config), *PEERS, "--set", f"gateway.data={data}", *renewing]
+    assert run([*command, "--set", away]) == 2
+    assert "uplink.key lies outside" in capsys.readouterr().err
+    assert run([*command, *inside]) == 0
+    capsys.readouterr()
 
 
 def test_what_is_configured_finds_its_place(made: Site, folder: Path) -> None:

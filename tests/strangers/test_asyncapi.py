@@ -71,4 +71,4 @@ def test_a_document_with_a_fault_is_refused(tmp_path: Path) -> None:
     next(iter(document["operations"].values()))["channel"] = {"$ref": "#/channels/nowhere"}
     (tmp_path / "asyncapi.json").write_bytes(encode(document))
     code, found = judged(tmp_path / "asyncapi.json")
-    assert (code, "nowhere" in json.dumps(found["faults"])) == (1, True)  # noqa: TID251 # text to look into
+    assert (code, "nowhere" in str(found["faults"])) == (1, True)

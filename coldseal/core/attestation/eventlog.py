@@ -74,8 +74,9 @@ _LOCALITY: Final = b"StartupLocality\0"
 _LOCALITIES: Final = {0, 3, 4}
 _DYNAMIC: Final = range(17, 23)
 """PCRs that begin with all ones, until a dynamic launch."""
-_SHA1: Final = 0x0004
 _WHERE: Final = "event log"
+_VARIABLE_HEAD: Final = 32
+"""Bytes of a GUID and two lengths, before a variable's name."""
 
 
 class LoggedEvent(NamedTuple):
@@ -233,7 +234,7 @@ def _text(kind: int, content: bytes) -> str:
 
 def _variable(content: bytes) -> str:
     """Give the name of a UEFI variable (UEFI_VARIABLE_DATA)."""
-    if len(content) < 32:  # noqa: PLR2004 # GUID and two lengths
+    if len(content) < _VARIABLE_HEAD:
         return ""
     (size,) = struct.unpack_from("<Q", content, 16)
-    return content[32 : 32 + 2 * min(size, SHOWN)].decode("utf-16-le", "replace")
+    return content[_VARIABLE_HEAD:][: 2 * min(size, SHOWN)].decode("utf-16-le", "replace")

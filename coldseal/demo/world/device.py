@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coldseal.core.log.canonical import encode_base64
@@ -27,6 +28,10 @@ PATIENCE_S: Final = 3.0
 
 AGAIN_S: Final = 0.5
 """The longest pause before a new connection."""
+
+_BROKEN: Final = 0.08
+_WRONG: Final = 0.14
+"""Share of the messages that cannot be read; and of those, or of another device's topic."""
 
 
 class Sent(NamedTuple):
@@ -116,11 +121,11 @@ class Device:
         topic = f"coldseal/v1/{SITE}/{self.name}/reading/door"
         count = f'"seq":{number},' if self._is_counting else ""
         text = f'{{"v":1,{count}"q":[{{"n":"temperature","u":"Cel","v":{value_of(number)}}}]}}'
-        if draw < 0.08:  # noqa: PLR2004 -- a share of the messages
+        if draw < _BROKEN:
             text = f"broken {number}"
-        elif draw < 0.14:  # noqa: PLR2004 -- a share of the messages
+        elif draw < _WRONG:
             topic = f"coldseal/v1/{SITE}/somebody-else-{number}/reading/door"
-        is_wanted = draw >= 0.14  # noqa: PLR2004 -- the others
+        is_wanted = draw >= _WRONG
         found = Sent(self.name, number, topic, text.encode(), is_wanted)
         if is_wanted:
             self.wanted.append(found)
@@ -191,9 +196,9 @@ class Line:
     def send(self, sent: Sent, *, is_again: bool) -> None:
         """Send a message on its way."""
         self._there = self._arrival(self._there)
-        asyncio.get_running_loop().call_at(self._there, self._arrive, sent, is_again)
+        asyncio.get_running_loop().call_at(self._there, partial(self._arrive, sent, is_again=is_again))
 
-    def _arrive(self, sent: Sent, is_again: bool) -> None:  # noqa: FBT001 -- a timer gives it by its place
+    def _arrive(self, sent: Sent, *, is_again: bool) -> None:
         """It is there."""
         if not self.is_cut:
             self._intake.take(sent, self, is_again=is_again)

@@ -19,6 +19,7 @@ from coldseal.core.log.delivery.wire import (
     parse_batch,
 )
 from coldseal.core.log.delivery.wire import Receipt as WireReceipt
+from coldseal.demo.chance import happens
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Network:
         await asyncio.sleep(self._delay())
         if self.parted or self._strikes():
             self._trace.note("lost", "request" if there else "answer")
-            if self._chance.random() < 0.5:  # noqa: PLR2004 -- silence or a cut connection
+            if happens(self._chance, 0.5):  # silence before the cut
                 await asyncio.sleep(2 * TIMEOUT_S)
             raise ConnectionResetError("the connection was cut")
 
@@ -133,7 +134,7 @@ class Network:
 
     def _strikes(self) -> bool:
         """Draw whether a kind of harm strikes."""
-        return self._chance.random() < self.roughness
+        return happens(self._chance, self.roughness)
 
     def _delay(self) -> float:
         """Draw how long one way takes: when it is rough, sometimes longer than anybody waits."""

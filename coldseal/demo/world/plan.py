@@ -12,8 +12,14 @@ from typing import Final, Literal
 
 import msgspec
 
+from coldseal.demo.chance import happens, seeded
+
 HOUR_S: Final = 3_600.0
 DAY_S: Final = 24 * HOUR_S
+
+_LASTS_DAYS: Final = 0.005
+_LASTS_HOURS: Final = 0.1
+"""Share of the partitions that last days, as each takes seconds to play; and of those, or hours."""
 
 
 class Trouble(StrEnum):
@@ -141,7 +147,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def stream(seed: int, name: str) -> Random:
     """Give the stream of draws for one purpose."""
-    return Random(f"{seed}/{name}")  # noqa: S311 -- the same seed must give the same run
+    return seeded(f"{seed}/{name}")
 
 
 def draw_plan(seed: int) -> Plan:
@@ -170,7 +176,7 @@ def draw_plan(seed: int) -> Plan:
         slowness_s=chance.choice((0.002, 0.02, 0.3)),
         tick_s=chance.choice((0.5, 1.0, 1.0)) if not is_long else 600.0,
         retry_max_s=4.0 if not is_long else 3_600.0,
-        is_verified_first=chance.random() < 0.3,  # noqa: PLR2004 -- a share of the runs
+        is_verified_first=happens(chance, 0.3),
         events=events,
         has_product=seed % 4 > 0,
     )
@@ -197,9 +203,9 @@ def _duration(chance: Random, span_s: float, trouble: Trouble) -> float:
     """Draw how long something lasts: mostly a part of the run; a partition, now and then, hours or days."""
     if trouble is Trouble.PARTITION:
         draw = chance.random()
-        if draw < 0.005:  # noqa: PLR2004 -- few, as each takes seconds to play
+        if draw < _LASTS_DAYS:
             return 2 * DAY_S
-        if draw < 0.1:  # noqa: PLR2004 -- a share of the partitions
+        if draw < _LASTS_HOURS:
             return chance.uniform(0.2, 2.0) * HOUR_S
     if trouble is Trouble.ROUGH:
         return chance.uniform(span_s / 2, span_s)

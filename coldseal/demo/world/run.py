@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from coldseal.demo.chance import happens
 from coldseal.demo.world.device import Device
 from coldseal.demo.world.gateway import LOG, Surroundings
 from coldseal.demo.world.loop import StuckError, VirtualLoop, run_virtual
@@ -129,11 +130,11 @@ class World:
             name = f"dev-{number + 1}"
             chance = stream(plan.seed, name)
             moments = sorted(chance.uniform(0.0, plan.span_s) for _ in range(plan.readings))
-            is_counting = chance.random() < 0.75  # noqa: PLR2004 -- a share of the devices
+            is_counting = happens(chance, 0.75)
             device = Device(
                 name, moments, window=plan.window, is_counting=is_counting, chance=chance, trace=self._trace
             )
-            device.is_told = chance.random() < 0.5  # noqa: PLR2004 -- the others speak MQTT 3.1.1
+            device.is_told = happens(chance, 0.5)  # the others speak MQTT 3.1.1
             devices.append(device)
         return devices
 
@@ -206,10 +207,10 @@ class World:
             case Trouble.CLOCK:
                 self.observer.has_odd_times = True
                 self.around.offset_s += self._chance.choice((-3_600.0, -2.0, -0.4, 0.4, 2.0, 3_600.0))
-                self.around.has_time_server = self._chance.random() < 0.5  # noqa: PLR2004 -- or it comes back
+                self.around.has_time_server = happens(self._chance, 0.5)
             case Trouble.LINKS:
                 for device in self.devices:
-                    if self._chance.random() < 0.7:  # noqa: PLR2004 -- a share of the devices
+                    if happens(self._chance, 0.7):
                         device.cut()
             case Trouble.UPLINK:
                 self._end_uplink(event)

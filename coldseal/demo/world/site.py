@@ -10,6 +10,7 @@ import asyncio
 import shutil
 from typing import TYPE_CHECKING
 
+from coldseal.demo.chance import happens
 from coldseal.demo.disk import put
 from coldseal.demo.world.disk import WorldDisk
 from coldseal.demo.world.gateway import LOG, Life
@@ -136,7 +137,7 @@ class GatewaySite:
         self.disk = self._new_disk()
         self.data.mkdir()
         put(files, self.data / LOG)
-        if self._chance.random() < 0.7:  # noqa: PLR2004 -- else the uplink's file is lost
+        if happens(self._chance, 0.7):
             for path in old.glob("uplink.db*"):
                 if not path.name.endswith("-shm"):
                     shutil.copy(path, self.data)

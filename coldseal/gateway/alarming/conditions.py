@@ -6,7 +6,7 @@ nothing anew.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from coldseal.core.coldchain.alarms import Condition
 from coldseal.core.coldchain.profile import Tier
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from coldseal.core.coldchain.register import Register
     from coldseal.gateway.config import GatewayConfig
 
-    Certificates = Mapping[str, object]
+    Certificates = Mapping[str, Mapping[str, object]]
     """Of each certificate: `days` left and `alarm`, as the status shows them."""
 
 TIERS: Final[Mapping[object, Tier]] = {
@@ -74,10 +74,9 @@ class Conditions:
             tier = Tier.EXCURSION if days <= self._budget.critical_days else Tier.WARNING
             yield self._own("storage", tier, f"the store is full in {days:.1f} days at the present rate")
         for name, row in self._certificates(now_ms).items():
-            said: Mapping[str, Any] = row if isinstance(row, dict) else {}
-            weight = TIERS.get(said.get("alarm"))
+            weight = TIERS.get(row.get("alarm"))
             if weight is not None:
-                text = f"the {name} certificate has {said.get('days')} days left"
+                text = f"the {name} certificate has {row.get('days')} days left"
                 yield self._own("certificate", weight, text, name)
         if self._doubts():
             self._doubted_ms = min(self._doubted_ms, now_ms)

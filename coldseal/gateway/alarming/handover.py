@@ -108,13 +108,9 @@ class Handover:
 
 def _schemes(said: object) -> set[str]:
     """Read the schemes that a plug-in names: one, several, or none."""
-    return (
-        {said}
-        if isinstance(said, str)
-        else set(said)
-        if isinstance(said, (tuple, list, set, frozenset))
-        else set()
-    )
+    if isinstance(said, str):
+        return {said}
+    return set(said) if isinstance(said, (tuple, list, set, frozenset)) else set()
 
 
 def _without(text: str, address: str, endpoints: Sequence[Endpoint]) -> str:

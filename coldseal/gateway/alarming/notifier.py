@@ -8,7 +8,6 @@ one is on its way goes together in the next. Lost and back are said once each. N
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from typing import TYPE_CHECKING, Final
@@ -18,7 +17,7 @@ import msgspec
 from coldseal.core.coldchain.alarm import Alarm
 from coldseal.gateway.alarming.wire import Answer, Order
 from coldseal.gateway.alarming.words import compose
-from coldseal.gateway.egress import IGNORED
+from coldseal.gateway.uplink.companion import end, environment
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
@@ -33,9 +32,6 @@ FIRST_PAUSE_S: Final = 1.0
 """Before the first trial after a failure, and before a process that ended is started again; doubles."""
 
 LONGEST_RESTART_S: Final = 30.0
-END_S: Final = 5.0
-"""Time that the process has to end by itself."""
-
 GRACE: Final = 2.0
 """A notice that is on its way for so many times `timeout_s` is given up, with the process."""
 
@@ -90,7 +86,7 @@ class Notifier:
     ) -> None:
         """Take the parts; nothing runs yet."""
         self._command = (sys.executable, "-m", "coldseal.gateway.alarming.process", *arguments)
-        self._environment = {name: value for name, value in os.environ.items() if name not in IGNORED}
+        self._environment = environment()
         self._settings, self._site, self._clock = settings, site, clock
         self._metrics, self._handed = metrics, handed
         self._lines = {each.name: Line() for each in settings.recipients}
@@ -110,7 +106,7 @@ class Notifier:
                 code = await process.wait()
             finally:
                 self._process = None
-                await _end(process)
+                await end(process)
             for line in self._lines.values():
                 if line.under_way is not None:
                     self._failed(line, "the notifier's process ended")
@@ -210,15 +206,3 @@ class Notifier:
             name: {"handed": each.handed, "failures": each.failures, "fault": each.fault}
             for name, each in self._lines.items()
         }
-
-
-async def _end(process: Process) -> None:
-    """Close the process's standard input, and kill it if that does not end it."""
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        async with asyncio.timeout(END_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()

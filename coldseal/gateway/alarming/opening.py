@@ -38,7 +38,7 @@ class Around(NamedTuple):
     store_key: bytes
     listener: MqttListener
     tally: Tally
-    worries: Callable[[int], tuple[float | None, Mapping[str, object]]]
+    worries: Callable[[int], tuple[float | None, Mapping[str, Mapping[str, object]]]]
 
 
 def open_desk(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from collections import Counter
 
-from aics_tlog import (  # type: ignore[import-not-found] # is in the stranger's environment, not in ours
+from aics_tlog import (
     FileSystemTileReader,
     TileVerificationError,
     VerifiedTileReader,

@@ -5,12 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from collections import Counter
 
-from pymerkle import (  # type: ignore[import-not-found] # is in the stranger's environment, not in ours
-    InmemoryTree,
-    InvalidProof,
-    verify_consistency,
-    verify_inclusion,
-)
+from pymerkle import InmemoryTree, InvalidProof, verify_consistency, verify_inclusion
 
 from tests.strangers.drivers.folder import WIDTH, Folder, RefusedError, answer
 

@@ -5,31 +5,13 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections import Counter
 
-from sigstore._internal.merkle import (  # type: ignore[import-not-found] # is in the stranger's environment
-    verify_merkle_inclusion,
-)
-from sigstore._internal.rekor.checkpoint import (  # type: ignore[import-not-found] # is in the stranger's environment
-    LogCheckpoint,
-    SignedNote,
-    verify_checkpoint,
-)
-from sigstore._internal.trust import (  # type: ignore[import-not-found] # is in the stranger's environment
-    Keyring,
-)
-from sigstore.errors import (  # type: ignore[import-not-found] # is in the stranger's environment
-    VerificationError,
-)
-from sigstore.models import (  # type: ignore[import-not-found] # is in the stranger's environment
-    TransparencyLogEntry,
-)
-from sigstore_models.common.v1 import (  # type: ignore[import-not-found] # is in the stranger's environment
-    LogId,
-    PublicKey,
-    PublicKeyDetails,
-)
-from sigstore_models.rekor import (  # type: ignore[import-not-found] # is in the stranger's environment
-    v1,
-)
+from sigstore._internal.merkle import verify_merkle_inclusion
+from sigstore._internal.rekor.checkpoint import LogCheckpoint, SignedNote, verify_checkpoint
+from sigstore._internal.trust import Keyring
+from sigstore.errors import VerificationError
+from sigstore.models import TransparencyLogEntry
+from sigstore_models.common.v1 import LogId, PublicKey, PublicKeyDetails
+from sigstore_models.rekor import v1
 
 from tests.strangers.drivers.folder import Checkpoint, Folder, Inclusion, RefusedError, answer
 

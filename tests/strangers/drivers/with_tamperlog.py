@@ -5,14 +5,8 @@ from __future__ import annotations
 from base64 import b64decode
 from collections import Counter
 
-from tamperlog.errors import (  # type: ignore[import-not-found] # is in the stranger's environment, not in ours
-    ProofError,
-)
-from tamperlog.merkle import (  # type: ignore[import-not-found] # is in the stranger's environment, not in ours
-    leaf_hashes_for,
-    verify_consistency,
-    verify_inclusion,
-)
+from tamperlog.errors import ProofError
+from tamperlog.merkle import leaf_hashes_for, verify_consistency, verify_inclusion
 
 from tests.strangers.drivers.folder import Folder, RefusedError, answer
 
