@@ -68,6 +68,17 @@ def test_a_decoy_inside_data_makes_an_entry_odd(kind: str) -> None:
     assert seen(log.entries).odd == [0, 2]
 
 
+def test_a_decoy_is_odd_too_where_another_entry_has_nothing_that_looks_so() -> None:
+    """As many places as entries are not one in each."""
+    log = SealedLog().grow(1)
+    nothing = b"{}"
+    link: dict[str, canonical.Value] = {"kind": "reading", "log": ORIGIN, "seq": 3}
+    link["prev"] = leaf_hash(nothing).hex()
+    log.seal("reading", {"a": {"kid": "0" * 16, **link, "src": {}}})
+
+    assert seen([*log.entries[:2], nothing, log.entries[2]]).odd == [0, 2, 3]
+
+
 def test_only_what_is_new_is_looked_at() -> None:
     """What is held is compared elsewhere; what begins behind it, or ends before, shows nothing."""
     log = SealedLog().grow(5)

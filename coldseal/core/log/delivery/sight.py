@@ -47,8 +47,8 @@ def look(origin: str, size: int, last: bytes, batch: Batch) -> Seen:
     """Look at a batch, which may repeat some of what is held; one that begins behind that shows nothing.
 
     In canonical bytes ``,"prev":"`` cannot stand inside a string (its quotes would be escaped), so
-    where it occurs once it is the body's own, and kind, log and seq stand next to it. Where each entry has
-    it and all frames together have no more, each has it once.
+    where it occurs once it is the body's own, and kind, log and seq stand next to it. Where each entry that
+    is not odd has it, and all frames together have no more beside what the odd ones have, each has it once.
 
     Args:
         origin: the log.
@@ -78,7 +78,8 @@ def look(origin: str, size: int, last: bytes, batch: Batch) -> Seen:
         leaf.update(entry)
         last = leaf.digest()
         add(last)
-    if frames.count(_PREV) != len(entries):
+    inside = sum(entries[seq - size].count(_PREV) for seq in odd)
+    if frames.count(_PREV) != len(entries) - len(odd) + inside:
         missed = set(odd)
         odd = [seq for seq, raw in enumerate(entries, size) if seq in missed or raw.count(_PREV) != 1]
     return Seen(size, entries, frames, leaves, odd)
