@@ -79,8 +79,10 @@ def _work_folder(keep: Path | None) -> Path:
     """Make the work folder: the one to keep, or a temporary one."""
     if keep is None:
         return Path(tempfile.mkdtemp(prefix="coldseal-demo-"))
+    from coldseal.signing.private_files import make_private_folder
+
     try:
-        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(keep)
         is_empty = not any(keep.iterdir())
     except OSError as error:
         raise OperatorError(f"{keep} cannot be made: {error.strerror}", "Choose another folder") from error

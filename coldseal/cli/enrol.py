@@ -76,6 +76,7 @@ def enrol(
     """
     from coldseal.gateway.uplink.est import Holder
     from coldseal.identity.peer import ROLES, require_name
+    from coldseal.signing.private_files import make_private_folder
 
     if role not in ROLES:
         raise OperatorError(f"--role is {role!r}", f"Give one of: {', '.join(ROLES)}")
@@ -87,7 +88,7 @@ def enrol(
         raise OperatorError(f"{pair.certificate} exists already", hint)
     if not token and factory is None:
         raise OperatorError("neither --token nor --factory is given", "Give one: who vouches for the holder?")
-    pair.key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(pair.key.parent)
     desk = _desk(url, ca, token, factory, factory_key)
     found = asyncio.run(_until_issued(desk, pair, holder, wait, as_json=as_json))
     trust = folder / TRUST

@@ -74,9 +74,10 @@ def admit(
     from coldseal.cli.setup import write_new
     from coldseal.service.admission import Admission, encode_log_file, parse_log_file
     from coldseal.service.config import load_service
+    from coldseal.signing.private_files import make_private_folder
 
     data = load_service(config).service.data
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(data)
     folder = data / ("witnessed" if witness_only else "logs")
     known = Admission(folder)
     admitted = []

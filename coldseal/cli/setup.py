@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from coldseal.errors import OperatorError
-from coldseal.signing.private_files import write_private_file
+from coldseal.signing.private_files import make_private_folder, write_private_file
 
 
 class Holder:
@@ -61,7 +61,7 @@ def new_folder(folder: Path, config: str) -> None:
     if (folder / config).exists():
         raise OperatorError(f"{folder / config} exists already", "Choose another folder; nothing was changed")
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
     except OSError as error:
         raise OperatorError(f"{folder} cannot be made: {error.strerror}", "Choose another folder") from error
 

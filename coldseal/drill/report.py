@@ -9,6 +9,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from coldseal.signing.private_files import make_private_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
@@ -30,7 +32,7 @@ def write_report(folder: Path, origin: str, record: Record) -> list[Path]:
     Raises:
         OSError: they cannot be written.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(folder)
     stem = f"{record.sealed.seq:012d}-{record.data['drill']}"
     paths = [folder / f"{stem}.md", folder / f"{stem}.html"]
     for path, text in zip(paths, (markdown(origin, record), html(origin, record)), strict=True):

@@ -66,6 +66,7 @@ from coldseal.observe.health import HealthServer, Progress
 from coldseal.observe.metrics import GatewayMetrics
 from coldseal.observe.notify import Supervisor
 from coldseal.signing.holders import is_held
+from coldseal.signing.private_files import make_private_folder
 from coldseal.signing.secrets import read_symmetric_key
 
 __all__ = ["LOG_FOLDER", "Gateway", "open_keys", "open_log"]
@@ -263,11 +264,10 @@ class Gateway:
             RolledBackError: the log was put back to an older state, and nobody has decided what follows.
             UnavailableError, TrustError: the log cannot be opened.
         """
-        config.gateway.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(config.gateway.data)
         require_unrefused(config.gateway.data)
         store_key = read_symmetric_key(config.store.key, _HERE)
-        clock = Clock()
-        began = clock.now()
+        began = (clock := Clock()).now()
         config, log = await open_sound(config, store_key, began.t_ms)
         took_s = (clock.now().mono_ms - began.mono_ms) / 1000
         _log.emit(events.STORE_OPENED, size=log.size, replayed=log.replayed, seconds=took_s)

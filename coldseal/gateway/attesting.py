@@ -17,6 +17,7 @@ from coldseal.core.attestation.messages import Challenge, Enrolment
 from coldseal.core.attestation.quotes import Quoted, question
 from coldseal.errors import OperatorError
 from coldseal.identity.files import replace_private_file
+from coldseal.signing.private_files import make_private_folder
 from coldseal.signing.uris import missing, parse_tpm
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def write_told(data: Path, told: Told) -> None:
     Raises:
         OperatorError: it cannot be written.
     """
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)  # a gateway may attest before it has run
+    make_private_folder(data)  # a gateway may attest before it has run
     replace_private_file(data / NAME, msgspec.json.encode(told))
 
 

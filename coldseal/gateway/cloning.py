@@ -43,7 +43,12 @@ from coldseal.gateway.writer import (
     start_drafts,
 )
 from coldseal.signing.keys import open_ecdsa, path_of
-from coldseal.signing.private_files import read_private_file, sync_directory, write_private_file
+from coldseal.signing.private_files import (
+    make_private_folder,
+    read_private_file,
+    sync_directory,
+    write_private_file,
+)
 from coldseal.signing.secrets import read_symmetric_key
 
 if TYPE_CHECKING:
@@ -362,7 +367,7 @@ def restore_keys(config: GatewayConfig, backup: Path) -> None:
         path = path_of(uri, _HERE)
         content = read_private_file(backup / path.name)
         if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(path.parent)
             write_private_file(path, content)
         elif read_private_file(path) != content:
             raise OperatorError(

@@ -45,7 +45,7 @@ from coldseal.gateway.store.pruned import PrunedError
 from coldseal.gateway.store.reader import HEAD_NAME, LogReader
 from coldseal.gateway.uplink.contact import disagreement, own_keys
 from coldseal.gateway.writer import LOG_FOLDER, REDELIVERY_WINDOW, Run
-from coldseal.signing.private_files import sync_directory
+from coldseal.signing.private_files import make_private_folder, sync_directory
 from coldseal.signing.secrets import read_symmetric_key
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class Decision:
         """Let the gateway go on; its refusal stays with what it was about."""
         if self.refusal.source == COUNTER:
             accept(in_order(self._config), self._key)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
         try:
             (self._data / NAME).rename(folder / NAME)
             sync_directory(folder)

@@ -147,7 +147,8 @@ class Instruments:
         self._watch_budget(now.mono_ms / 1000, size)
 
     def status(self) -> Mapping[str, object]:
-        """Answer what a person wants to know."""
+        """Answer what a person wants to know, by what the uplink has written down until now."""
+        self._read_uplink()
         now, uplink, config = self._clock.now(), self._uplink, self._config
         size, clock = self._log.size, self._clock.status()
         return {

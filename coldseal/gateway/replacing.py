@@ -17,6 +17,7 @@ from coldseal.gateway.continued import NAME, RECEIPT, in_force
 from coldseal.gateway.store.disk import DISK
 from coldseal.gateway.uplink.receipts import NAME as RECEIPTS
 from coldseal.gateway.writer import LOG_FOLDER, READY
+from coldseal.signing.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +80,7 @@ def put_in_place(data: Path, name: str) -> None:
     """
     ready, old = data / READY, data / QUARANTINE / name
     try:
-        old.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(old)
         if (ready / LOG_FOLDER).exists():
             _move(data, old, LOG_FOLDER, DAMAGED)
             if (ready / NAME).exists():

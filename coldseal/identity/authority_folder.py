@@ -21,6 +21,7 @@ from coldseal.identity.files import replace_private_file
 from coldseal.identity.peer import Role
 from coldseal.identity.profiles import CRL_DAYS, LEAF_DAYS
 from coldseal.settings import Reference
+from coldseal.signing.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -160,6 +161,6 @@ def make_folder(folder: Path) -> None:
         OperatorError: it cannot be made.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
     except OSError as error:
         raise OperatorError(f"{folder} cannot be made: {error.strerror}", "Choose another folder") from error

@@ -17,6 +17,7 @@ from coldseal.core.log.record import Chain, key_id
 from coldseal.errors import InputError, OperatorError
 from coldseal.observe import events
 from coldseal.observe.logs import Log
+from coldseal.signing.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,7 +97,7 @@ class Admission:
         Raises:
             OperatorError: one cannot be read, or two describe one log.
         """
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(directory)
         self._directory = directory
         self._seen: dict[Path, tuple[int, int, int]] = self._look()
         self._logs = _read(self._seen)

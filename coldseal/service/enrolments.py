@@ -19,6 +19,7 @@ from coldseal.identity.profiles import alternative_names
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 from coldseal.service.storage.enrolments import EnrolmentStore, Happened, Token, Waiting
+from coldseal.signing.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +117,7 @@ class Enrolments:
         Raises:
             OperatorError, UnavailableError, PlaintextError: as `EnrolmentStore`.
         """
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(data)
         return cls(EnrolmentStore(data / FILE, key))
 
     def close(self) -> None:

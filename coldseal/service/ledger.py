@@ -16,6 +16,7 @@ from coldseal.errors import UnavailableError
 from coldseal.service.storage.announced import MAX_ANNOUNCED
 from coldseal.service.storage.sqlite import SqliteLedger
 from coldseal.service.storage.tree import LogTree
+from coldseal.signing.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,7 +70,7 @@ class Ledger:
         Raises:
             OperatorError, UnavailableError, PlaintextError: as `SqliteLedger`.
         """
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(directory)
         return cls(SqliteLedger(directory / LEDGER, key, limit_bytes=limit_bytes))
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
-"""Files for their owner only: one that others may read is refused, a new one is there whole or not at all.
+"""Files and folders for their owner only.
 
-Nothing is cached, printed or logged.
+A file that others may read is refused; a new one is there whole or not at all. Nothing is
+cached, printed or logged.
 """
 
 from __future__ import annotations
@@ -81,6 +82,18 @@ def write_private_file(path: Path, content: bytes) -> None:
     except OSError as error:
         hint = "Give a directory that exists and may be written."
         raise OperatorError(f"{path} cannot be written: {error.strerror}", hint) from error
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that only its owner may enter, and so each above it that is missing.
+
+    Raises:
+        OSError: it cannot be made; one that is there is left as it is.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)  # another process may make it too
+    folder.mkdir(mode=0o700, exist_ok=True)  # there already: no file in its place
 
 
 def sync_directory(directory: Path) -> None:

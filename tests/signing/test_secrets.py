@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coldseal.errors import OperatorError
-from coldseal.signing.private_files import read_private_file, write_private_file
+from coldseal.signing.private_files import make_private_folder, read_private_file, write_private_file
 from coldseal.signing.secrets import generate_symmetric_key, read_secret, read_symmetric_key
 
 
@@ -158,3 +158,21 @@ def test_a_credential_of_systemd_is_read_though_its_mode_shows_an_access_list(
     os.chown(private(path, mode=0o440), 65_534, 0)
     with pytest.raises(OperatorError, match="mode 0440"):
         read_private_file(path)
+
+
+def test_a_private_folder_has_no_open_one_above_it(tmp_path: Path) -> None:
+    """Each that was missing is closed; one that was there is left as it is."""
+    there = tmp_path / "there"
+    there.mkdir(mode=0o755)
+    for _ in range(2):
+        make_private_folder(there / "data" / "attestation" / "references")
+    made = ["data", "data/attestation", "data/attestation/references"]
+    assert [stat.S_IMODE((there / each).stat().st_mode) for each in made] == [0o700] * 3
+    assert stat.S_IMODE(there.stat().st_mode) == 0o755
+
+
+def test_a_file_in_the_place_of_a_private_folder_is_told(tmp_path: Path) -> None:
+    """Nothing is put in its stead."""
+    (tmp_path / "data").write_text("x")
+    with pytest.raises(FileExistsError):
+        make_private_folder(tmp_path / "data")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coldseal.gateway.store.database import copy_wal, fetch, open_database, translated
+from coldseal.signing.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -102,7 +103,7 @@ class Kept:
         self._what, self._changes = str(path), 0
         if not readonly:
             with translated(self._what):
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private_folder(path.parent)
         self._connection = open_database(path, key, readonly=readonly, schema="" if readonly else _SCHEMA)
 
     def close(self) -> None:

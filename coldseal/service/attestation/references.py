@@ -18,6 +18,7 @@ from coldseal.identity.files import replace_private_file
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 from coldseal.service.attestation.states import Booted, look, read_file
+from coldseal.signing.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ class References:
         """
         self._folder = data / FOLDER
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self._folder)
         except OSError as error:
             what = f"{self._folder} cannot be made: {error.strerror}"
             raise OperatorError(what, "Make the data folder writable for the service") from error

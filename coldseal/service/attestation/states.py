@@ -14,6 +14,7 @@ from msgspec import Struct
 from coldseal.core.attestation.judgement import Measured, State, Verdict
 from coldseal.errors import OperatorError
 from coldseal.identity.files import replace_private_file
+from coldseal.signing.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +163,7 @@ class States:
         self._folder = data / FOLDER
         self._decisions = self._folder / DECISIONS
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a mode is for the last alone
+            make_private_folder(self._folder)  # a mode is for the last alone
             self._decisions.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             what = f"{self._decisions} cannot be made: {error.strerror}"
