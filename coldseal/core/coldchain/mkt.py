@@ -47,7 +47,7 @@ _HEAD: Final = 8 + 3 * (_SUM + 8)
 _EXACT: Final = Context(prec=40, rounding=ROUND_HALF_EVEN)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def weight(value: int, delta_h: int) -> int:
     """Give how much a temperature counts, as a whole number.
 

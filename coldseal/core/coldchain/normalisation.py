@@ -39,21 +39,25 @@ def normalise(
         calibrations: those that are in force for this sensor.
         with_dew_point: where there is one temperature and one relative humidity, taken together.
     """
-    if not calibrations and not with_dew_point:
-        for each in quantities:
-            if each.unit in CONVERSIONS:
-                break
-        else:
-            return quantities
-    return _normalise(tuple(quantities), calibrations, with_dew_point)
+    if calibrations:
+        return _made(tuple(quantities), calibrations, with_dew_point)
+    if not with_dew_point and not any([each.unit in CONVERSIONS for each in quantities]):  # noqa: C419 # quicker so
+        return quantities
+    return _remembered(tuple(quantities), with_dew_point)
 
 
-# Sensors repeat themselves: with the resolution of an instrument, the same values come again and again.
-@lru_cache(maxsize=32_768)
-def _normalise(
+# Sensors repeat themselves: with the resolution of an instrument, the same values come again and again. What
+# is corrected by a certificate of its own does so too, but each sensor apart: that would take too much memory.
+@lru_cache(maxsize=4096)
+def _remembered(quantities: tuple[Quantity, ...], with_dew_point: bool) -> tuple[Quantity, ...]:  # noqa: FBT001 # keywords slow the cache
+    """Do so where nothing is corrected."""
+    return _made(quantities, (), with_dew_point)
+
+
+def _made(
     quantities: tuple[Quantity, ...],
     calibrations: tuple[Calibration, ...],
-    with_dew_point: bool,  # noqa: FBT001 # keywords slow the cache
+    with_dew_point: bool,  # noqa: FBT001 # as above
 ) -> tuple[Quantity, ...]:
     """Do so where there is something to do."""
     found = quantities
