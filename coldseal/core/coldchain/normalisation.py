@@ -47,9 +47,12 @@ def normalise(
 
 
 # Sensors repeat themselves: with the resolution of an instrument, the same values come again and again. What
-# is corrected by a certificate of its own does so too, but each sensor apart: that would take too much memory.
+# is corrected by a certificate does so too, but each sensor apart: that would take too much memory.
 @lru_cache(maxsize=4096)
-def _remembered(quantities: tuple[Quantity, ...], with_dew_point: bool) -> tuple[Quantity, ...]:  # noqa: FBT001 # keywords slow the cache
+def _remembered(
+    quantities: tuple[Quantity, ...],
+    with_dew_point: bool,  # noqa: FBT001 # keywords slow the cache
+) -> tuple[Quantity, ...]:
     """Do so where nothing is corrected."""
     return _made(quantities, (), with_dew_point)
 
