@@ -16,9 +16,10 @@ from coldseal.errors import InputError, UnavailableError
 from coldseal.gateway.message import Outcome
 from coldseal.gateway.pipeline import AHEAD
 from coldseal.gateway.store import beside as module
+from coldseal.gateway.store import sealing
 from coldseal.gateway.store.beside import SealingProcess
 from coldseal.gateway.store.drafts import Task
-from coldseal.gateway.store.sealing import INLINE_LIMIT
+from coldseal.gateway.store.sealing import INLINE_LIMIT, MUCH
 from coldseal.gateway.store.sealing_process import pack, serve
 from coldseal.signing.keys import write_private_key
 from tests.gateway.parts import KEYS, Answers, Hands, faults_of, open_parts, payload
@@ -270,7 +271,22 @@ async def test_a_process_that_cannot_start_is_done_without(
             assert beside.restarts == 2
 
 
-async def test_the_process_is_started_by_the_first_large_group_and_ended_when_none_comes(
+async def test_one_large_group_now_and_then_starts_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sealed where it is; the next one starts the process if it comes soon enough behind it."""
+    with sealing_process(tmp_path) as beside:
+        async with open_parts(tmp_path / "log", Hands(), beside=beside) as parts:
+            journal = parts.journal
+            large = [journal.draft("heartbeat", b"{}", Hands().clock().now())] * (INLINE_LIMIT + 1)
+            for soon_s, is_started in ((0.0, False), (0.0, False), (float("inf"), True)):
+                monkeypatch.setattr(sealing, "SOON_S", soon_s)
+                await journal.commit(journal.hand_over(large, bytes))
+                assert runs(beside) is is_started
+            assert len(parts.entries()) == 3 * len(large)
+
+
+async def test_the_process_is_started_by_much_to_seal_and_ended_when_there_is_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That group does not wait for it; a gateway with little to do spares its memory."""
@@ -281,7 +297,7 @@ async def test_the_process_is_started_by_the_first_large_group_and_ended_when_no
             few = [journal.draft("heartbeat", b"{}", now)] * INLINE_LIMIT
             await journal.commit(journal.hand_over(few, bytes))
             assert not runs(beside)
-            many = few * 2
+            many = few * (MUCH // INLINE_LIMIT + 1)
             await journal.commit(journal.hand_over(many, bytes))
             assert (runs(beside), beside.is_ready) == (True, False)
             await until(lambda: beside.is_ready)
@@ -293,7 +309,7 @@ async def test_the_process_is_started_by_the_first_large_group_and_ended_when_no
             beside.rest()
             assert (runs(beside), beside.is_ready, beside.restarts) == (False, False, 0)
             await journal.commit(journal.hand_over(many, bytes))
-            assert [entry.seq for entry in parts.entries()] == list(range(INLINE_LIMIT * 7))
+            assert [entry.seq for entry in parts.entries()] == list(range(INLINE_LIMIT + 3 * len(many)))
 
 
 async def test_a_process_that_died_unnoticed_costs_nothing_but_the_hand_over(tmp_path: Path) -> None:

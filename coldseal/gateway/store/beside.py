@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REST_S: Final = 10.0
-"""After so long without a large group, the process is ended."""
+"""After so long without a load, the process is ended."""
 
 AGAIN_S: Final = 1.0
 """The least time between two starts."""
@@ -71,11 +71,12 @@ class SealingProcess:
         self._answered, self._lost = answered, lost
 
     def wake(self) -> None:
-        """Start the process, unless it runs or was started a moment ago; it is not ready at once."""
+        """Keep the process, or start it unless it was a moment ago; then it is not ready at once."""
         loop = asyncio.get_running_loop()
-        if self._process is not None or loop.time() - self._started_at < AGAIN_S:
+        self._used_at = loop.time()
+        if self._process is not None or self._used_at - self._started_at < AGAIN_S:
             return
-        self._used_at = self._started_at = loop.time()
+        self._started_at = self._used_at
         self._socket, theirs = socket.socketpair()
         with theirs:
             end = theirs.fileno()
@@ -84,14 +85,13 @@ class SealingProcess:
         loop.add_reader(self._socket, self._read)
 
     def rest(self) -> None:
-        """End the process if it had nothing to do for a while."""
+        """End the process if there was no load for a while."""
         is_idle = self._process is not None and not self._open_tasks
         if is_idle and asyncio.get_running_loop().time() - self._used_at > REST_S:
             self.close()
 
     def send(self, task: bytes) -> None:
         """Hand a task over; the process must be ready."""
-        self._used_at = asyncio.get_running_loop().time()
         self._open_tasks += 1
         is_idle = not self._unsent
         self._unsent.append(memoryview(pack(task)))

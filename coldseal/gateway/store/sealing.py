@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 INLINE_LIMIT: Final = 16
 """Largest group sealed within the intake: below it, handing over costs more than it gains."""
 
+MUCH: Final = 256
+"""A group that is larger is a load by itself, for which the process beside is worth its memory."""
+
+SOON_S: Final = 0.1
+"""So are large groups that follow each other so soon; one now and then, behind a slow sync, is none."""
+
 
 class Keys(msgspec.Struct, frozen=True):
     """The signing keys of a log.
@@ -62,7 +68,7 @@ class Beside(Protocol):
         """Note whom to tell: each answer is given to the one, and its loss told to the other."""
 
     def wake(self) -> None:
-        """Start it; it will be ready soon."""
+        """Start it, so that it will be ready soon, or keep it for a while longer."""
 
     def send(self, task: bytes) -> None:
         """Hand a task over; its answer comes later, or the loss of the process."""
@@ -90,6 +96,7 @@ class Sealer:
         self._void = 0
         self._is_followed = False
         self._is_alone = beside is None
+        self._large_at = float("-inf")
         if beside is not None:
             beside.start(self._answered, self._lost)
 
@@ -139,13 +146,18 @@ class Sealer:
         Returns:
             The entries, or None if the chain was begun anew meanwhile; InputError if they cannot be sealed.
         """
-        found: asyncio.Future[Entries | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Entries | None] = loop.create_future()
         is_small = not self._waiting and len(drafts) <= INLINE_LIMIT
         beside = self._beside
         if beside is None or self._is_alone or is_small:
             self._seal(drafts, found)
-        elif not beside.is_ready:
-            beside.wake()
+            return found
+        if len(drafts) > INLINE_LIMIT:
+            before, self._large_at = self._large_at, loop.time()
+            if len(drafts) > MUCH or self._large_at - before < SOON_S:
+                beside.wake()
+        if not beside.is_ready:
             self._seal(drafts, found)
         else:
             task = Task(None if self._is_followed else {**self._tip.state()}, list(drafts))
