@@ -66,6 +66,12 @@ class Form:
     default: Scalar = None
 
 
+_PLAIN_REPEATS: Final = "no group that is repeated while it holds a repeat or alternatives"
+_PARTS: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{[0-9,]*\}|.", re.DOTALL).findall
+_REPEAT: Final = re.compile(r"[*+?]|\{[0-9,]*\}").fullmatch
+_FIXED: Final = re.compile(r"\{[0-9]+\}").fullmatch
+
+
 class _Document(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename="camel"):
     """One level of a JSON Schema."""
 
@@ -154,6 +160,7 @@ def check_form(form: Form, source: str, place: str = "") -> None:
         require(is_range, source, f"{place}{key}", high, f"at least {low}, which is its other bound")
     for key, pattern in (("pattern", form.pattern), ("propertyNames", form.names)):
         require(_is_pattern(pattern), source, f"{place}{key}", pattern, "a regular expression")
+        require(not _is_endless(pattern), source, f"{place}{key}", pattern, _PLAIN_REPEATS)
     missing = sorted(form.required - set(form.members))
     require(not missing, source, f"{place}required", missing, "names of properties")
     is_said = form.choices is None or bool(form.choices)
@@ -264,6 +271,28 @@ def _is_pattern(pattern: str) -> bool:
     except re.error:
         return False
     return True
+
+
+@lru_cache(maxsize=256)
+def _is_endless(pattern: str) -> bool:
+    """Whether a text may take it time without end: something repeated is repeated, or one of several is."""
+    is_free = [False]  # whether each open group may match a text in more than one way
+    was_free, before = False, ""
+    for part in _PARTS(pattern):
+        closed = False
+        if part == "(":
+            is_free.append(False)
+        elif part == ")" and len(is_free) > 1:
+            closed = is_free.pop()
+            is_free[-1] = is_free[-1] or closed
+        elif _REPEAT(part) and before != "(":  # there a question mark says what kind of group it is
+            if was_free and part != "?":
+                return True
+            is_free[-1] = is_free[-1] or not _FIXED(part)
+        elif part == "|":
+            is_free[-1] = True
+        was_free, before = closed, part
+    return False
 
 
 def require(is_sound: bool, where: str, key: str, value: object, expected: str) -> None:  # noqa: FBT001 # the claim itself

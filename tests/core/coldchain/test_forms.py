@@ -28,6 +28,16 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "lengths the wrong way round": ({"type": "string", "minLength": 3, "maxLength": 2}, "maxLength is 2"),
     "counts the wrong way round": ({"type": "array", "minItems": 3, "maxItems": 2}, "maxItems is 2"),
     "a pattern that is none": ({"type": "string", "pattern": "("}, "pattern is '\\('"),
+    "a repeat of a repeat": (
+        {"type": "string", "pattern": "^(a+)+$"},
+        "pattern is .* expected no group that",
+    ),
+    "a counted repeat of a repeat": ({"type": "string", "pattern": "(b(a{2,})c){4}"}, "expected no group"),
+    "a repeat of alternatives": ({"type": "string", "pattern": "((a|a))*"}, "expected no group that"),
+    "a repeat of a name's repeat": (
+        {"type": "object", "propertyNames": {"pattern": "(?:[a-z]*-)+"}},
+        "propertyNames is .* expected no group that",
+    ),
     "a pattern of names that is none": (
         {"type": "object", "propertyNames": {"pattern": "["}},
         "propertyNames",
@@ -74,6 +84,7 @@ TAKEN: list[tuple[dict[str, Any], object, bool]] = [
     ({"type": "string", "minLength": 2}, "a", False),
     ({"type": "string", "maxLength": 1}, "ab", False),
     ({"type": "string", "pattern": "^a"}, "ba", False),
+    ({"type": "string", "pattern": "^(?:[0-9]{2}[(+|]){3}(a|b+)?\\)*?$"}, "12(34+56|bb))", True),
     ({"type": "array", "minItems": 1}, [], False),
     ({"type": "array", "maxItems": 1}, [1, 2], False),
     ({"type": "array", "items": {"type": "number"}}, [1, "a"], False),
