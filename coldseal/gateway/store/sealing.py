@@ -155,7 +155,8 @@ class Sealer:
             return found
         if len(drafts) > INLINE_LIMIT:
             before, self._large_at = self._large_at, loop.time()
-            if len(drafts) > MUCH or self._large_at - before < SOON_S:
+            is_soon = self._large_at - before < SOON_S
+            if is_soon or len(drafts) > MUCH or self._keys.record.is_held:  # a chip would hold the loop up
                 beside.wake()
         if not beside.is_ready:
             self._seal(drafts, found)
