@@ -146,18 +146,14 @@ class Sealer:
         Returns:
             The entries, or None if the chain was begun anew meanwhile; InputError if they cannot be sealed.
         """
-        loop = asyncio.get_running_loop()
-        found: asyncio.Future[Entries | None] = loop.create_future()
+        found: asyncio.Future[Entries | None] = asyncio.get_running_loop().create_future()
         is_small = not self._waiting and len(drafts) <= INLINE_LIMIT
         beside = self._beside
         if beside is None or self._is_alone or is_small:
             self._seal(drafts, found)
             return found
-        if len(drafts) > INLINE_LIMIT:
-            before, self._large_at = self._large_at, loop.time()
-            is_soon = self._large_at - before < SOON_S
-            if is_soon or len(drafts) > MUCH or self._keys.record.is_held:  # a chip would hold the loop up
-                beside.wake()
+        if len(drafts) > INLINE_LIMIT and self._is_load(len(drafts)):
+            beside.wake()
         if not beside.is_ready:
             self._seal(drafts, found)
         else:
@@ -166,6 +162,11 @@ class Sealer:
             self._waiting.append((drafts, found))
             beside.send(msgspec.msgpack.encode(task))
         return found
+
+    def _is_load(self, count: int) -> bool:
+        """Whether a large group is worth the memory of the process beside; a chip would hold the loop up."""
+        before, self._large_at = self._large_at, asyncio.get_running_loop().time()
+        return count > MUCH or self._large_at - before < SOON_S or self._keys.record.is_held
 
     def _seal(self, drafts: Sequence[Draft], found: asyncio.Future[Entries | None]) -> None:
         """Seal within this process."""
