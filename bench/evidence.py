@@ -131,7 +131,7 @@ def verify(bench: Bench) -> Iterator[Row]:
         yardstick="verifying on all cores at once",
         against=against,
         goal=VERIFY_GOAL,
-        note=f"{note}; the middle one of {_TURNS}; the yardstick is taken before and after each, with a process"
+        note=f"{note}; the middle one of {_TURNS}; the yardstick is taken around each, with a process"
         f" on each core: together they do {against / alone:.2f} of {bench.cores} times what one does alone",
     )
     yield Row(
