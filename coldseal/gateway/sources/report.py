@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coldseal.gateway.sources.link import Link
+    from coldseal.observe.events.event import Event
     from coldseal.observe.metrics import GatewayMetrics
 
 TOPIC_SHOWN: Final = 256
@@ -97,26 +98,19 @@ class Report:
         reason = reason_of(error)
         self._metrics.connections_refused.labels("timeout" if reason is Reason.TIMEOUT else "identity").inc()
         self._metrics.handshakes_refused.labels(reason).inc()
-        if self._seldom(f"{address} tls {reason}", now):
-            self._log.emit(
-                events.HANDSHAKE_REFUSED,
-                listener="mqtt",
-                address=address,
-                reason=str(reason),
-                detail=detail_of(error),
-            )
+        self._tell_of_tls(events.HANDSHAKE_REFUSED, address, error, now)
 
     def broken(self, address: str, error: Exception, now: float) -> None:
         """A caller broke TLS behind its handshake, and was cut off."""
+        self._metrics.tls_broken.labels(reason_of(error)).inc()
+        self._tell_of_tls(events.TLS_BROKEN, address, error, now)
+
+    def _tell_of_tls(self, event: Event, address: str, error: Exception, now: float) -> None:
+        """Say what came of a caller's TLS, seldom for each address, event and reason."""
         reason = reason_of(error)
-        self._metrics.tls_broken.labels(reason).inc()
-        if self._seldom(f"{address} broken {reason}", now):
+        if self._seldom(f"{address} {event.name} {reason}", now):
             self._log.emit(
-                events.TLS_BROKEN,
-                listener="mqtt",
-                address=address,
-                reason=str(reason),
-                detail=detail_of(error),
+                event, listener="mqtt", address=address, reason=str(reason), detail=detail_of(error)
             )
 
     def blocked(self, device: str, topic: str, reason: str, seconds: float) -> None:
