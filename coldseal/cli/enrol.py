@@ -119,18 +119,20 @@ def renew_now(
     url: str = "",
     ca: Path | None = None,
     tcti: str = "",
+    why: str = "asked for at the command line",
     set_: list[str] | None = None,
     as_json: bool = False,
 ) -> int:
     """Renew the certificates of a gateway, or of a folder, now; the exit code is 1 if one could not be.
 
-    A running gateway is asked to do it; where none runs, it is done here.
+    A running gateway is asked to do it, and has it on record; where none runs, it is done here.
 
     Args:
         target: gateway.toml, or a folder that `enrol` made.
         url: for a folder: the enrolment server, as https://host:port.
         ca: for a folder: CA certificates that the server must descend from; else its root.pem.
         tcti: for a folder: the way to the TPM, if keys are in it.
+        why: for a running gateway: the reason, which goes on record.
         set_: for a gateway: one setting to override, as table.key=value; may be given several times.
         as_json: answer with one JSON object.
     """
@@ -140,7 +142,7 @@ def renew_now(
     else:
         from coldseal.gateway.config import load_gateway
 
-        rows = _renew_gateway(load_gateway(target, set_ or ()))
+        rows = _renew_gateway(load_gateway(target, set_ or ()), why)
     if as_json:
         print_json({"certificates": rows})
     else:
@@ -282,10 +284,12 @@ async def _renew_here(renewer: Renewer) -> dict[str, str]:
     }
 
 
-def _renew_gateway(config: GatewayConfig) -> dict[str, str]:
+def _renew_gateway(config: GatewayConfig, why: str) -> dict[str, str]:
     """Have a running gateway renew its certificates, or renew them here."""
+    from coldseal.core.access import Action
     from coldseal.gateway.administration import place_of_control
     from coldseal.gateway.control import ask
+    from coldseal.gateway.persons import Directory
     from coldseal.gateway.uplink.enrolment import renewer_of
     from coldseal.gateway.uplink.names import guard_of
     from coldseal.gateway.uplink.renewals import KEPT, read_standings
@@ -294,7 +298,8 @@ def _renew_gateway(config: GatewayConfig) -> dict[str, str]:
         raise OperatorError("enrolment.url is empty", "Set it: who should be asked for certificates?")
     kept = config.gateway.data / KEPT
     before = read_standings(kept)
-    if ask(place_of_control(config), {"do": "renew", "why": "asked for at the command line"}) is None:
+    if ask(place_of_control(config), {"do": "renew", "why": why}) is None:
+        Directory(config.administration).require(Action.RENEW)
         guard = guard_of(config)
         chance = SystemRandom().random
         return asyncio.run(_renew_here(renewer_of(config, guard=guard, chance=chance, now_s=_now_s)))

@@ -107,7 +107,7 @@ class Gateway:
         self.pipeline = self._make_pipeline(tally)
         self._sessions = SessionStore.open(config.gateway.data / "broker.db", store_key)
         self.listener = self._make_listener()
-        self._uplink = Companion(arguments) if config.uplink.url else None
+        self._uplink = Companion(arguments, store_key) if config.uplink.url else None
         self._archivist = Archivist.of(config, arguments)
         self._instruments = self._make_instruments(tally, progress, store_key)
         self._scrubbing = self._make_scrubbing(store_key)

@@ -101,7 +101,9 @@ class ColdChain:
         self.changing.checks.update({"calibration": registered, "config": registered})
         self.changing.checks["ack"] = self._alarms.require_fitting
         self._listening = Listening(projection.evaluator, journal, pipeline, clock)
-        self._routing = Routing(config, arguments, clock=clock, metrics=metrics, log=log)
+        self._routing = Routing(
+            config, arguments, clock=clock, metrics=metrics, log=log, store_key=around.store_key
+        )
         self._upkeep = Upkeep(
             lambda: projection.evaluator.register,
             clock,

@@ -10,6 +10,7 @@ import pytest
 
 from coldseal.gateway.uplink import companion
 from coldseal.gateway.uplink.companion import Companion
+from tests.trial import STORE_KEY
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ DEAF = "import time, sys; open(sys.argv[1], 'a').write('begun\\n'); time.sleep(6
 
 def make(tmp_path: Path, program: str, *arguments: str) -> Companion:
     """Give a companion that runs another program."""
-    made = Companion([])
+    made = Companion([], STORE_KEY)
     made._command = (sys.executable, "-c", program, str(tmp_path / "out"), *arguments)
     return made
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -21,9 +21,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 from coldseal.cli.main import run as run_command
 from coldseal.demo.fleet import open_context
 from coldseal.demo.programs import Program, free_ports
+from coldseal.gateway.store.file_keys import file_key
 from coldseal.signing.holders import make_held
 from coldseal.signing.keys import Ed25519Signer, generate_interop_key
 from tests.gateway.parts import payload
+from tests.gateway.routing.test_gateway import add_route
 from tests.gateway.test_hardware import chip, path, pki
 from tests.signing.software_tpm import SoftwareTpm
 from tests.waiting import until
@@ -34,7 +36,11 @@ TOPIC = "coldseal/v1/site-7/sensor-01/reading/door"
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 SEALING = "sealing"
 WINDOW = 32
-HELPERS = {"uplink": "coldseal.gateway.uplink.process", SEALING: "coldseal.gateway.store.sealing_process"}
+HELPERS = {
+    "uplink": "coldseal.gateway.uplink.process",
+    "routes": "coldseal.gateway.routing.process",
+    SEALING: "coldseal.gateway.store.sealing_process",
+}
 
 
 def private_bytes(state: Path, spki: bytes) -> bytes:
@@ -89,11 +95,7 @@ def processes(path: Path) -> dict[str, int]:
             continue
         if not any(str(path.parent) in word for word in words):
             continue
-        known = {
-            "uplink": "coldseal.gateway.uplink.process",
-            SEALING: "coldseal.gateway.store.sealing_process",
-        }
-        part = next((name for name, module in known.items() if module in words), "intake")
+        part = next((name for name, module in HELPERS.items() if module in words), "intake")
         found[part] = int(folder.name)
     return found
 
@@ -117,7 +119,7 @@ def publish(pki: Path, port: int, numbers: range) -> None:
 async def test_each_key_is_only_where_it_must_be(
     path: Path, pki: Path, chip: SoftwareTpm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The chip's key nowhere; the store key, which is sealed, in the two processes that read the store."""
+    """The chip's key nowhere; the sealed store key in the intake alone; the others open what is theirs."""
     handle, (port, health) = f"tpm:{chip.new_handle():#x}", free_ports(2)
     made = make_held(f"{handle}?tcti={chip.tcti}", tmp_path)
     in_chip = private_bytes(next(chip.state.glob("tpm2-00.permall")), made.spki)
@@ -126,6 +128,7 @@ async def test_each_key_is_only_where_it_must_be(
     seal = ["identity", "key", "seal", str(folder / "store.key"), str(folder / "store.sealed")]
     assert run_command([*seal, f"--tcti={chip.tcti}"]) == 0
     shutil.move(folder / "store.key", escrow)
+    add_route(path, pki, "erp", "https://localhost:1/in")
     record = scalar_of(folder / "record.pem")
     (folder / "checkpoint.pem").unlink()
     arguments = [
@@ -146,28 +149,43 @@ async def test_each_key_is_only_where_it_must_be(
     program = Program("gateway", arguments, tmp_path, health)
     async with program as gateway, aiohttp.ClientSession() as http:
         await gateway.ready(http, within_s=60)
-        await until(lambda: "uplink" in processes(path) and (folder / "data" / "uplink.db").exists())
+        await until(lambda: {"uplink", "routes"} <= processes(path).keys())
+        await until(
+            lambda: all((folder / "data" / each).exists() for each in ("uplink.db", "routes/routes.db"))
+        )
         for turn in range(20):
             await asyncio.to_thread(publish, pki, port, range(turn * 300, turn * 300 + 300))
             if SEALING in processes(path):
                 break
-        holds = {name: _holds(pid, in_chip, store_key, record) for name, pid in processes(path).items()}
+        secrets = {"chip's key": in_chip, "record key": record, **_derived(store_key)}
+        await until(lambda: "key of routes" in _holds(processes(path)["routes"], secrets))
+        holds = {name: _holds(pid, secrets) for name, pid in processes(path).items()}
         shutil.copytree(folder, tmp_path / "backup", ignore=shutil.ignore_patterns("*.sock"))
-    assert holds["intake"] == {"store key", "record key"}
+    assert holds["intake"] >= {"store key", "record key", "key of broker"}
+    assert "chip's key" not in holds["intake"]
     assert holds[SEALING] == {"record key"}
-    assert holds["uplink"] == {"store key"}
+    assert holds["uplink"] == {"key of 00000000000000000000", "key of uplink"}
+    assert (
+        {"key of routes"}
+        <= holds["routes"]
+        <= {"key of 00000000000000000000", "key of routes", "key of uplink"}
+    )
     for file in [*folder.rglob("*"), *(tmp_path / "backup").rglob("*")]:
         if file.is_file():
-            content = file.read_bytes()
-            assert not is_in(in_chip, content), file
-            assert not is_in(store_key, content), file
+            assert not [name for name, each in secrets.items() if is_in(each, file.read_bytes())], file
     assert is_in(store_key, escrow.read_bytes())
     capsys.readouterr()
 
 
-def _holds(pid: int, in_chip: bytes, store_key: bytes, record: bytes) -> set[str]:
+def _derived(store_key: bytes) -> dict[str, bytes]:
+    """Give the store key and the keys of files."""
+    names = ("00000000000000000000", "uplink", "routes", "broker")
+    return {"store key": store_key, **{f"key of {each}": file_key(store_key, Path(each)) for each in names}}
+
+
+def _holds(pid: int, secrets: Mapping[str, bytes]) -> set[str]:
     """Say which keys a process's memory holds."""
-    secrets, found = {"chip's key": in_chip, "store key": store_key, "record key": record}, set()
+    found: set[str] = set()
     for content in memory_of(pid):
         found |= {name for name, secret in secrets.items() if is_in(secret, content)}
     return found

@@ -124,7 +124,7 @@ def test_a_request_is_passed_on_or_says_what_is_missing() -> None:
     told: list[dict[str, object]] = []
     with pytest.raises(OperatorError, match=r"enrolment\.url is empty"):
         renew_handler("", None)({}, told.append)
-    for absent in (None, Companion(["gateway.toml"])):
+    for absent in (None, Companion(["gateway.toml"], bytes(32))):
         with pytest.raises(UnavailableError, match="being started again"):
             renew_handler(URL, absent)({}, told.append)
     assert told == []

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from coldseal.gateway.store.file_keys import StoreKey
+
 FOLDER: Final = "routes"
 NAME: Final = "routes.db"
 COPY_WAL_EVERY: Final = 256
@@ -97,7 +99,7 @@ class Kept:
         UnavailableError: it cannot be opened, or is not there yet for one who looks.
     """
 
-    def __init__(self, data: Path, key: bytes, *, readonly: bool = False) -> None:
+    def __init__(self, data: Path, key: StoreKey, *, readonly: bool = False) -> None:
         """Open it; a writer makes it."""
         path = data / FOLDER / NAME
         self._what, self._changes = str(path), 0

@@ -6,7 +6,6 @@ Nothing here stands on the way of a reading, and nothing runs where no route is 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coldseal.gateway.egress import EgressWatch
@@ -14,7 +13,6 @@ from coldseal.gateway.routing.decisions import DECIDED, decide, parse_decision
 from coldseal.gateway.routing.kept import FOLDER
 from coldseal.gateway.routing.report import KEPT_EGRESS, RouteWatch
 from coldseal.gateway.uplink.companion import Companion
-from coldseal.signing.secrets import read_symmetric_key
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -34,6 +32,7 @@ class Routing:
         clock: gives the moment.
         metrics: where counts are shown.
         log: the log on disk.
+        store_key: the store key.
     """
 
     def __init__(
@@ -44,10 +43,11 @@ class Routing:
         clock: Clock,
         metrics: GatewayMetrics,
         log: Log,
+        store_key: bytes,
     ) -> None:
         """Take the parts; nothing runs yet."""
-        self._config, self._clock, self._log = config, clock, log
-        self._process = Companion(arguments, "routing") if config.routes else None
+        self._config, self._clock, self._log, self._key = config, clock, log, store_key
+        self._process = Companion(arguments, store_key, "routing") if config.routes else None
         self._watch = RouteWatch(config, metrics)
         self._egress = EgressWatch(config.gateway.data / FOLDER / KEPT_EGRESS, metrics)
 
@@ -76,8 +76,7 @@ class Routing:
             UnavailableError: it could not be written.
         """
         decision = parse_decision(request)
-        key = read_symmetric_key(self._config.store.key, Path())
-        done = await asyncio.to_thread(decide, self._config, key, decision, self._log.size)
+        done = await asyncio.to_thread(decide, self._config, self._key, decision, self._log.size)
         if self._process is not None:
             self._process.say(DECIDED)
         return done

@@ -1,7 +1,8 @@
-"""The routes as a process of their own: ``python -m coldseal.gateway.routing.process CONFIG [key=value …]``.
+"""The routes as a process: ``python -m coldseal.gateway.routing.process END CONFIG [key=value …]``.
 
 Started, and started again, by the gateway; it ends when its standard input does. A line there says that the
-log has grown; ``decided`` that a person has decided something. It only reads the log.
+log has grown; ``decided`` that a person has decided something. It only reads the log, and asks at END, a
+socket's descriptor, for the key of each file.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 from coldseal.core.routing.rules import Rules
 from coldseal.errors import UnavailableError
 from coldseal.gateway.clock import Clock
 from coldseal.gateway.config import GatewayConfig
+from coldseal.gateway.handing import Handed
 from coldseal.gateway.processes import run_beside
 from coldseal.gateway.routing.decisions import DECIDED
 from coldseal.gateway.routing.form import Form
@@ -33,12 +34,12 @@ from coldseal.gateway.uplink.receipts import Receipts
 from coldseal.gateway.uplink.runner import Bell
 from coldseal.observe import events
 from coldseal.observe.logs import Log
-from coldseal.signing.secrets import read_symmetric_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from coldseal.gateway.routing.report import RouteStatus
+    from coldseal.gateway.store.file_keys import StoreKey
     from coldseal.gateway.tables.routes import Route
 
 LOG_FOLDER: Final = "log"
@@ -52,9 +53,16 @@ _log = Log("routes")
 
 def main(arguments: Sequence[str]) -> int:
     """Send until standard input ends; 2 stands for a wrong configuration, 3 for another fault."""
+    end, *rest = arguments or ("",)
+
+    async def serve(config: GatewayConfig) -> None:
+        """Do it with the keys that the gateway gives out."""
+        with closing(Handed.of(end)) as key:
+            await run(config, sys.stdin.buffer, key)
+
     return run_beside(
-        arguments,
-        lambda config: run(config, sys.stdin.buffer),
+        rest,
+        serve,
         part="routes",
         log=_log,
         failed=events.ROUTES_FAILED,
@@ -66,10 +74,10 @@ class Routes:
 
     Args:
         config: the gateway's configuration.
-        key: the store key.
+        key: opens what is read and written.
     """
 
-    def __init__(self, config: GatewayConfig, key: bytes) -> None:
+    def __init__(self, config: GatewayConfig, key: StoreKey) -> None:
         """Take the configuration; nothing is open yet."""
         self._config, self._key, self._clock = config, key, Clock()
         self._thread = ThreadPoolExecutor(1, "routes")
@@ -182,9 +190,9 @@ def _all(size: int) -> int:
     return size
 
 
-async def run(config: GatewayConfig, told: BinaryIO) -> None:
+async def run(config: GatewayConfig, told: BinaryIO, key: StoreKey) -> None:
     """Send until ``told`` ends; raises as `Routes.run`."""
-    routes = Routes(config, read_symmetric_key(config.store.key, Path()))
+    routes = Routes(config, key)
     lines = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(lines), told

@@ -1,8 +1,8 @@
 """An open database is encrypted, in WAL mode with a full sync for each commit, or it is not opened.
 
-The format is SQLCipher 4 with a raw 32-byte key, so the ordinary `sqlcipher` program opens the
-file too. This is the gateway's only door to the database driver. It knows no schema and keeps no
-key. The WAL is never copied into the file unasked, not even by closing: its owner calls `copy_wal`.
+The format is SQLCipher 4 with a raw 32-byte key of the file's own (`file_keys`), so the ordinary `sqlcipher`
+program opens the file too. This is the gateway's only door to the database driver. It knows no schema and
+keeps no key. The WAL is never copied into the file unasked, not even by closing: its owner calls `copy_wal`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import apsw
 
 from coldseal.errors import OperatorError, TrustError, UnavailableError
 from coldseal.gateway.store.disk import DISK, Disk
+from coldseal.gateway.store.file_keys import StoreKey, file_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Connection = apsw.Connection
 DatabaseError = apsw.Error
 
-KEY_BYTES = 32
 PAGE_BYTES = 4096
 BUSY_MS = 5_000
 _SCANNED_BYTES = 64 * 1024
@@ -85,7 +85,7 @@ class StoreFullError(UnavailableError):
 
 def open_database(
     path: Path,
-    key: bytes,
+    key: StoreKey,
     *,
     readonly: bool = False,
     is_final: bool = False,
@@ -96,7 +96,7 @@ def open_database(
 
     Args:
         path: the database file; its directory must exist.
-        key: 32 raw bytes; no key derivation takes place.
+        key: the store key, or what gives out the file's own.
         readonly: for a reader in this or another process while somebody writes.
         is_final: with `readonly`, nobody writes it any more: its WAL is ignored, and no file beside it made.
         schema: statements run in one transaction; each should be `CREATE … IF NOT EXISTS`.
@@ -104,11 +104,10 @@ def open_database(
 
     Raises:
         OperatorError: the key is not 32 bytes, or is not the key of this file.
-        UnavailableError: the file cannot be opened, read or written.
+        UnavailableError: the file cannot be opened, read or written, or nobody gives out its key.
         PlaintextError: what is on disk is not encrypted.
     """
-    if len(key) != KEY_BYTES:
-        raise OperatorError(f"the key of {path} has {len(key)} bytes", f"Give a key of {KEY_BYTES} bytes.")
+    own = file_key(key, path)
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     name = f"{path.absolute().as_uri()}{'?immutable=1' if is_final else ''}"
     with translated(str(path)):
@@ -116,7 +115,7 @@ def open_database(
         with ExitStack() as undo:
             undo.callback(connection.close, True)
             try:
-                _prepare(connection, key, readonly=readonly)
+                _prepare(connection, own, readonly=readonly)
                 if schema:
                     with connection:
                         connection.execute(schema)

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Self
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from coldseal.gateway.store.database import PAGE_BYTES
+from coldseal.gateway.store.file_keys import StoreKey, file_key
 from coldseal.gateway.store.segments import wal_path
 
 RESERVED: Final = 80
@@ -85,9 +86,9 @@ class Pages:
         damaged: pages of the file, and frames of the WAL, whose check fails.
     """
 
-    def __init__(self, segment: Path, key: bytes) -> None:
+    def __init__(self, segment: Path, key: StoreKey) -> None:
         """Open the file and its WAL; each may be missing, and cut anywhere."""
-        self._key = key
+        self._key = file_key(key, segment)
         self._resources = ExitStack()
         self._main = self._open(segment)
         self._wal = self._open(wal_path(segment))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coldseal.gateway.store.database import Connection
+    from coldseal.gateway.store.file_keys import StoreKey
 
 HEAD_NAME = "head"
 TILE_LEVEL = 8
@@ -72,7 +73,7 @@ class StoredCheckpoint(NamedTuple):
 class LogReader:
     """Reads one log directory; opens files as it needs them."""
 
-    def __init__(self, directory: Path, key: bytes, *, disk: Disk = DISK) -> None:
+    def __init__(self, directory: Path, key: StoreKey, *, disk: Disk = DISK) -> None:
         """Take the directory; it need not hold a log yet."""
         self._directory = directory
         self._key = key

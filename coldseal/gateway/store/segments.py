@@ -280,7 +280,12 @@ def list_segments(directory: Path) -> list[int]:
         FileNotFoundError: there is no such directory.
     """
     stems = (path.stem for path in directory.iterdir() if path.suffix == _SUFFIX)
-    return sorted(int(stem) for stem in stems if len(stem) == _DIGITS and stem.isdecimal())
+    return sorted(int(stem) for stem in stems if is_segment_name(stem))
+
+
+def is_segment_name(stem: str) -> bool:
+    """Whether a segment's file is named so."""
+    return len(stem) == _DIGITS and stem.isdecimal()
 
 
 def create_segment(

@@ -13,6 +13,7 @@ from asyncio.subprocess import PIPE, Process
 from typing import TYPE_CHECKING, Final, Literal
 
 from coldseal.gateway.egress import IGNORED
+from coldseal.gateway.handing import Handout
 from coldseal.observe import events
 from coldseal.observe.logs import Log
 
@@ -23,6 +24,9 @@ FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
 GOOD_RUN_S: Final = 60.0
 """A process that ran so long is started again without a longer pause."""
+
+FILES: Final = {"uplink": frozenset({"uplink"}), "routing": frozenset({"routes", "uplink"})}
+"""Files beside the log's that are the business of each process."""
 
 END_S: Final = 5.0
 """Time that the process has to end by itself."""
@@ -35,13 +39,18 @@ class Companion:
 
     Args:
         arguments: configuration file and overrides.
+        store_key: stays here; the process gets the keys of single files.
         part: whose process it is: the uplink's, or that of the routes.
     """
 
-    def __init__(self, arguments: Sequence[str], part: Literal["uplink", "routing"] = "uplink") -> None:
+    def __init__(
+        self, arguments: Sequence[str], store_key: bytes, part: Literal["uplink", "routing"] = "uplink"
+    ) -> None:
         """Take the arguments; nothing runs yet."""
-        self._command = (sys.executable, "-m", f"coldseal.gateway.{part}.process", *arguments)
+        self._command: tuple[str, ...] = (sys.executable, "-m", f"coldseal.gateway.{part}.process")
+        self._arguments = tuple(arguments)
         self._part = part
+        self._keys = Handout(store_key, FILES[part], part=part)
         self._environment = environment()
         self._process: Process | None = None
         self._told = 0
@@ -54,19 +63,30 @@ class Companion:
         while True:
             await self._allowed.wait()
             began = loop.time()
-            self._process = process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=PIPE, env=self._environment
-            )
+            self._process = process = await self._start()
             try:
                 code = await process.wait()
             except asyncio.CancelledError:
                 await end(process)
                 raise
+            finally:
+                self._keys.close()
             if not self._allowed.is_set():
                 continue
             _log.emit(events.PART_RESTARTED, process=self._part, cause=f"it ended with {code}")
             pause_s = FIRST_PAUSE_S if loop.time() - began > GOOD_RUN_S else min(2 * pause_s, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
+
+    async def _start(self) -> Process:
+        """Start the process, with a socket where it asks for the keys of files."""
+        with self._keys.open() as asking:
+            number = asking.fileno()
+            return await asyncio.create_subprocess_exec(
+                *(*self._command, str(number), *self._arguments),
+                stdin=PIPE,
+                env=self._environment,
+                pass_fds=(number,),
+            )
 
     def keep_away(self, is_away: bool) -> None:  # noqa: FBT001 -- a fault is begun or ended
         """Kill the process, as a line is cut in mid-flow, and start none, or start it again: for a drill."""

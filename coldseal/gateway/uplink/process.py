@@ -1,8 +1,8 @@
-"""The uplink as a process of its own: ``python -m coldseal.gateway.uplink.process CONFIG [key=value …]``.
+"""The uplink as a process of its own: ``python -m coldseal.gateway.uplink.process END CONFIG [key=value …]``.
 
 Started, and started again, by `companion`; it ends when its standard input does. A line there says that
 the log has grown; ``resume`` that a held delivery may go on; ``renew`` that every certificate is wanted anew.
-It only reads the log.
+It only reads the log, and asks at END, a socket's descriptor, for the key of each file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from coldseal.core.log.delivery.notices import Finder
@@ -21,7 +20,9 @@ from coldseal.core.log.delivery.sender import RetryPolicy, Terms
 from coldseal.errors import InputError, OperatorError
 from coldseal.gateway.config import GatewayConfig
 from coldseal.gateway.egress import KEPT, Guard
+from coldseal.gateway.handing import Handed
 from coldseal.gateway.processes import run_beside
+from coldseal.gateway.store.file_keys import StoreKey
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.uplink.contact import Contact, ask_note, open_key
 from coldseal.gateway.uplink.https import Channel, NoticeChannel
@@ -32,7 +33,6 @@ from coldseal.gateway.uplink.renewal import Renewal
 from coldseal.gateway.uplink.runner import Bell, Uplink
 from coldseal.observe import events
 from coldseal.observe.logs import Log
-from coldseal.signing.secrets import read_symmetric_key
 from coldseal.signing.uris import parse_transport
 
 LOG_FOLDER: Final = "log"
@@ -46,17 +46,24 @@ _log = Log("uplink.process")
 
 def main(arguments: Sequence[str]) -> int:
     """Deliver until standard input ends; 2 stands for a wrong configuration, 3 for another fault."""
+    end, *rest = arguments or ("",)
+
+    async def serve(config: GatewayConfig) -> None:
+        """Do it with the keys that the gateway gives out."""
+        with closing(Handed.of(end)) as key:
+            await run(config, sys.stdin.buffer, key)
+
     return run_beside(
-        arguments,
-        lambda config: run(config, sys.stdin.buffer),
+        rest,
+        serve,
         part="uplink",
         log=_log,
         failed=events.UPLINK_FAILED,
     )
 
 
-async def run(config: GatewayConfig, told: BinaryIO) -> None:
-    """Deliver until ``told`` ends.
+async def run(config: GatewayConfig, told: BinaryIO, key: StoreKey) -> None:
+    """Deliver until ``told`` ends; ``key`` opens what is read and written.
 
     Raises:
         OperatorError: the configuration names something that is missing or wrong.
@@ -71,7 +78,7 @@ async def run(config: GatewayConfig, told: BinaryIO) -> None:
     finder = _open_finder(uplink.urgent)
     transport = parse_transport(uplink.key)
     renewal = Renewal(uplink.certificate, transport, uplink.ca, now_ms=_now_ms, crl=uplink.crl)
-    data, key = config.gateway.data, read_symmetric_key(config.store.key, Path())
+    data = config.gateway.data
     guard = guard_of(config, kept=data / KEPT)
     quorum = config.witness.quorum
     with (
@@ -111,7 +118,7 @@ async def run(config: GatewayConfig, told: BinaryIO) -> None:
 
 
 def _configured(
-    config: GatewayConfig, renewal: Renewal, wanted: asyncio.Event, *, guard: Guard, key: bytes
+    config: GatewayConfig, renewal: Renewal, wanted: asyncio.Event, *, guard: Guard, key: StoreKey
 ) -> list[Coroutine[None, None, None]]:
     """Give what goes on beside the delivery; what is not configured is not loaded either, to save memory."""
     data = config.gateway.data
@@ -134,7 +141,7 @@ def _configured(
 
 
 def _open_contact(
-    config: GatewayConfig, channel: Channel, renewal: Renewal, guard: Guard, key: bytes
+    config: GatewayConfig, channel: Channel, renewal: Renewal, guard: Guard, key: StoreKey
 ) -> Contact:
     """Put together what compares the logs before anything is sent."""
     uplink, origin, data = config.uplink, config.gateway.origin, config.gateway.data

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from coldseal.gateway.store.database import close_final, copy_wal, fetch, open_database, translated
+from coldseal.gateway.store.file_keys import StoreKey
 from coldseal.gateway.uplink.cosignatures import SCHEMA, Cosignatures
 from coldseal.signing.private_files import sync_directory
 
@@ -80,7 +81,7 @@ class Receipts:
         cosignatures: what further witnesses signed.
     """
 
-    def __init__(self, directory: Path, key: bytes, *, readonly: bool = False, quorum: int = 1) -> None:
+    def __init__(self, directory: Path, key: StoreKey, *, readonly: bool = False, quorum: int = 1) -> None:
         """Open ``uplink.db`` in the gateway's data directory; the writer makes it.
 
         Args:
@@ -170,7 +171,7 @@ class Receipts:
         )
 
 
-def _create(path: Path, key: bytes) -> None:
+def _create(path: Path, key: StoreKey) -> None:
     """Make the file in one step: a reader finds nothing or all of it.
 
     Raises:

@@ -41,6 +41,7 @@ from coldseal.observe import events
 from coldseal.observe.logs import Log
 
 if TYPE_CHECKING:
+    from coldseal.gateway.store.file_keys import StoreKey
     from coldseal.gateway.tables.outward import Timestamp as Settings
 
 POLL_S: Final = 5.0
@@ -204,7 +205,7 @@ class Stamping:
 
 
 async def stamp_segments(
-    settings: Settings, directory: Path, log: Path, key: bytes, *, guard: Guard | None = None
+    settings: Settings, directory: Path, log: Path, key: StoreKey, *, guard: Guard | None = None
 ) -> None:
     """Have the segment ends of one log stamped until cancelled; return at once where no authority is set.
 

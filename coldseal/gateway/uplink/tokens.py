@@ -16,6 +16,8 @@ from coldseal.gateway.uplink.receipts import NAME
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from coldseal.gateway.store.file_keys import StoreKey
+
 _TABLE: Final = "timestamps"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS timestamps (
@@ -65,7 +67,7 @@ class TimestampStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Tokens:
     """The open table; used by one thread at a time."""
 
-    def __init__(self, directory: Path, key: bytes, *, readonly: bool = False) -> None:
+    def __init__(self, directory: Path, key: StoreKey, *, readonly: bool = False) -> None:
         """Open ``uplink.db`` in the gateway's data directory, which the receipts have made.
 
         Raises:

@@ -10,6 +10,13 @@ STORE_OPENED = Event(
     ("size", "replayed", "seconds"),
     "The log was opened; its last entries were read again and agree with the head kept beside it.",
 )
+KEY_REFUSED = Event(
+    "store.key.refused",
+    "error",
+    ("process", "file"),
+    "A process beside the gateway asked for the key of a file that is not its business, and did not get it. "
+    "Find out who runs in its place. Said once for each start of the process.",
+)
 STORE_FULL = Event(
     "store.full",
     "critical",

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.store.database import (
-    KEY_BYTES,
     PlaintextError,
     StoreDamagedError,
     StoreFullError,
@@ -27,6 +26,7 @@ from coldseal.gateway.store.database import (
     verify_encrypted,
 )
 from coldseal.gateway.store.disk import Disk
+from coldseal.gateway.store.file_keys import KEY_BYTES, file_key
 from tests.gateway.store.logs import KEY
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS kept (value TEXT); CREATE INDEX IF NOT EXISTS by_value ON kept (value);"
@@ -210,14 +210,15 @@ def test_damage_names_the_first_seq_where_it_is_known() -> None:
 def test_the_format_is_sqlcipher_4(path: Path) -> None:
     """First page: 16 bytes of salt, AES-256-CBC, and at its end IV and HMAC-SHA512, as SQLCipher has them.
 
-    Recomputed here from the raw key alone: the ordinary `sqlcipher` program, from 4.0 on, opens it.
+    Recomputed here from the file's raw key alone: the ordinary `sqlcipher` program, from 4.0 on, opens it.
     """
     with closing(open_database(path, KEY)) as database:
         copy_wal(database, is_emptying=True)
     page = path.read_bytes()[:4096]
+    key = file_key(KEY, path)
     salt, sealed, iv, tag = page[:16], page[16:4016], page[4016:4032], page[4032:]
-    hmac_key = hashlib.pbkdf2_hmac("sha512", KEY, bytes(byte ^ 0x3A for byte in salt), 2, 32)
+    hmac_key = hashlib.pbkdf2_hmac("sha512", key, bytes(byte ^ 0x3A for byte in salt), 2, 32)
     assert hmac.digest(hmac_key, sealed + iv + (1).to_bytes(4, "little"), "sha512") == tag
-    decryptor = Cipher(algorithms.AES256(KEY), modes.CBC(iv)).decryptor()
+    decryptor = Cipher(algorithms.AES256(key), modes.CBC(iv)).decryptor()
     header = decryptor.update(sealed) + decryptor.finalize()
     assert header[:5] == bytes([0x10, 0x00, 2, 2, 80])  # 4096-byte pages, WAL, 80 bytes kept for IV and tag

@@ -328,7 +328,7 @@ async def test_the_uplink_starts_without_them(tmp_path: Path, monkeypatch: pytes
     """Also those that libraries read before a program's first line."""
     for name in IGNORED:
         monkeypatch.setenv(name, "/nonexistent")
-    made, out = Companion([]), tmp_path / "out"
+    made, out = Companion([], bytes(32)), tmp_path / "out"
     code = "import json, os, sys; open(sys.argv[1], 'w').write(json.dumps(dict(os.environ)) + '\\n')"
     made._command = (sys.executable, "-c", code, str(out))
     running = asyncio.ensure_future(made.run())
