@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,14 @@ PARTS: Mapping[str, Sequence[Part]] = {
     "hardware": (
         _program("pkg-config", "pkg-config", "finds the TPM's libraries"),
         _library("tss2-esys", "libtss2-dev", "speaks to a TPM"),
+        _program("cc", "gcc", "builds the door to the TPM"),
+        Part("stdlib.h", "is what it builds with", "libc6-dev", Path("/usr/include/stdlib.h").is_file),
+        Part(
+            "Python.h",
+            "is what it builds for",
+            f"python3.{sys.version_info.minor}-dev",
+            (Path(sysconfig.get_path("include")) / "Python.h").is_file,
+        ),
     ),
     "test": (
         _program("mosquitto", "mosquitto", "a broker that nobody here wrote"),

@@ -74,7 +74,7 @@ class Rule:
 TABLE: Final[Mapping[Action, Rule]] = {
     Action.LOOK: Rule(_ALL, "ask how the gateway is", is_change=False),
     Action.CHECKPOINT: Rule(frozenset({_T, _Q, _A}), "fix the log's state by a checkpoint", is_change=False),
-    Action.RENEW: Rule(frozenset({_T, _A}), "have certificates renewed now, not in time", is_change=False),
+    Action.RENEW: Rule(frozenset({_T, _A}), "have certificates renewed now, not in time"),
     Action.IMPORT: Rule(frozenset({_T, _Q}), "put a file from elsewhere on record, such as a calibration"),
     Action.DRILL: Rule(frozenset({_T, _A}), "play a fault, and put on record what came of it"),
     Action.EXPORT: Rule(frozenset({_Q}), "put an export of evidence on record"),

@@ -161,7 +161,7 @@ class Gateway:
             projection=self._projection,
             book=self._book,
             arguments=arguments,
-            around=Around(store_key, self.listener, tally, self._instruments.worries),
+            around=Around(store_key, self.listener, tally, self._instruments.worries, self._perimeter.ailing),
         )
         self._journal.heard = found.heard
         return found

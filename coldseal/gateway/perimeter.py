@@ -103,6 +103,13 @@ class Perimeter:
             "time": self._time.status(),
         }
 
+    def ailing(self) -> Mapping[str, str]:
+        """Say what is wrong with which part of the chip or token, for an alarm."""
+        found = {"checkpoint-key": self._standby.status()}
+        if self._counting is not None:
+            found["segment-counter"] = self._counting.status()
+        return {name: said for name, said in found.items() if said.startswith(("away", "software in"))}
+
     async def stop(self) -> None:
         """Take nothing more in, while what was taken is still answered."""
         if self._broker is not None:

@@ -196,7 +196,7 @@ class Town:
     async def renew_gateway(self) -> None:
         """Have the gateway renew its two certificates, and wait until both have come."""
         before = self.standings()
-        ask(self.folder / "gateway" / "data", {"do": "renew"})
+        ask(self.folder / "gateway" / "data", {"do": "renew", "why": "a test"})
 
         def are_renewed() -> bool:
             after = self.standings()

@@ -16,6 +16,7 @@ from coldseal.demo.programs import free_ports
 from coldseal.identity.contexts import client_context
 from coldseal.identity.peer import read_peer
 from tests.cli.conftest import COMMAND
+from tests.gateway.test_enrolling import URL, write
 from tests.gateway.uplink.registry import Registry
 from tests.trial import now
 from tests.waiting import until
@@ -133,3 +134,14 @@ async def test_a_device_keeps_its_certificates_alive_by_itself(registry: Registr
                 process.kill()
             _, said = await process.communicate()
     assert b"certificate.renewed" in said
+
+
+async def test_where_no_gateway_runs_renewing_takes_its_role_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A viewer is refused before anybody is asked."""
+    config = write(
+        tmp_path, f'url = "{URL}"\n[[administration.assigned]]\nuser = "root"\nroles = ["viewer"]\n'
+    )
+    assert await command("identity", "renew-now", config) == 2
+    assert "may not renew" in capsys.readouterr().err

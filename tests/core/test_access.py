@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,18 @@ def test_every_action_has_a_row_and_a_meaning() -> None:
     assert set(TABLE) == set(Action)
     assert all(rule.meaning and rule.roles for rule in TABLE.values())
     assert all(TABLE[action].is_change for action in DANGEROUS)
+
+
+@pytest.mark.parametrize("action", Action)
+def test_the_page_has_the_row_of_each_action(action: Action) -> None:
+    """What is written is what is decided, and in the table's order; what changes nothing is named."""
+    page = (Path(__file__).parents[2] / "docs" / "specs" / "access.md").read_text()
+    roles = TABLE[action].roles
+    said = "all" if roles == set(Role) else ", ".join(role for role in Role if role in roles)
+    assert f"\n| `{action}` | {said} | `" in page or f"\n| `{action}` | {said} | before" in page
+    rows = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert rows[: len(TABLE)] == [*TABLE]
+    assert {each for each in TABLE if not TABLE[each].is_change} == {Action.LOOK, Action.CHECKPOINT}
 
 
 def test_a_second_person_approves() -> None:

@@ -167,6 +167,7 @@ async def test_a_chip_that_dies_stops_nobody_and_the_log_says_who_signs_instead(
         assert fixed < gateway.log.size
         await until(lambda: gateway._perimeter.status()["checkpoint_key"] == STAND_IN)
         assert not gateway._journal.key_fault
+        assert gateway._perimeter.ailing() == {"checkpoint-key": STAND_IN}
         assert gateway.log.checkpoint_size > fixed
         await sensor.send(gateway, 3)
     assert set(sensor.outcomes) == {Outcome.SEALED}
@@ -201,8 +202,10 @@ async def test_a_chip_that_is_back_in_time_goes_on_signing(path: Path, chip: Sof
         await seal_one(gateway)
         await sensor.send(gateway, 3)
         await until(lambda: str(gateway._perimeter.status()["checkpoint_key"]).startswith("away"))
+        assert [*gateway._perimeter.ailing()] == ["checkpoint-key"]
         chip.start()
         await until(lambda: gateway._perimeter.status()["checkpoint_key"] == "hardware")
+        assert gateway._perimeter.ailing() == {}
         await seal_one(gateway)
         assert gateway.log.checkpoint_size == gateway.log.size
     assert "key" not in [entry.kind for entry in entries_of(path, *settings)]

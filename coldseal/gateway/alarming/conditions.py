@@ -1,4 +1,4 @@
-"""What should not be so in a gateway, where an alarm helps: room, certificates, time, sensors that are due.
+"""What should not be so in a gateway, where an alarm helps: room, certificates, time, rogues, chips, sensors.
 
 Each look gives all of it; what is not in the next one is over. Reads what other parts know, and judges
 nothing anew.
@@ -12,12 +12,14 @@ from coldseal.core.coldchain.alarms import Condition
 from coldseal.core.coldchain.profile import Tier
 from coldseal.core.coldchain.register import FOREVER
 from coldseal.core.log.succession import first_origin
+from coldseal.core.topics import NOT_AUTHORISED, WILL
 from coldseal.gateway.clock import render_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from coldseal.core.coldchain.register import Register
+    from coldseal.core.conduct import Blocked
     from coldseal.gateway.config import GatewayConfig
 
     Certificates = Mapping[str, Mapping[str, object]]
@@ -29,6 +31,9 @@ TIERS: Final[Mapping[object, Tier]] = {
     "expired": Tier.CRITICAL,
 }
 """How heavy it is that a certificate ends."""
+
+GRAVE: Final = frozenset({NOT_AUTHORISED, WILL})
+"""Why a device was cut off, where another may have its key: a person must look, even when it is over."""
 
 CLOCK_PATIENCE_MS: Final = 900_000
 """A clock that is doubtful for so long is an alarm: behind a start it is for some minutes."""
@@ -43,6 +48,8 @@ class Conditions:
         certificates: how they stand, at a moment.
         doubts: the flags that readings get because of the clock.
         register: what is in force.
+        out: the devices that are kept out.
+        hardware: what is wrong with which part of the chip or token.
     """
 
     def __init__(
@@ -53,6 +60,8 @@ class Conditions:
         certificates: Callable[[int], Certificates],
         doubts: Callable[[], tuple[str, ...]],
         register: Callable[[], Register],
+        out: Callable[[], Iterable[Blocked]],
+        hardware: Callable[[], Mapping[str, str]],
     ) -> None:
         """Take the parts."""
         self._name = first_origin(config.gateway.origin).rpartition("/")[2]
@@ -60,10 +69,11 @@ class Conditions:
         self._doubted_ms = FOREVER
         self._room, self._certificates = room, certificates
         self._doubts, self._register = doubts, register
+        self._out, self._hardware = out, hardware
 
     def look(self, now_ms: int) -> list[Condition]:
         """Give all that should not be so now."""
-        return [*self._of_gateway(now_ms), *self._of_sensors(now_ms)]
+        return [*self._of_gateway(now_ms), *self._of_edge(), *self._of_sensors(now_ms)]
 
     def _of_gateway(self, now_ms: int) -> Iterator[Condition]:
         """Look at the gateway itself."""
@@ -84,6 +94,15 @@ class Conditions:
                 yield self._own("clock", Tier.WARNING, "time may be off by too much: readings are flagged")
         else:
             self._doubted_ms = FOREVER
+
+    def _of_edge(self) -> Iterator[Condition]:
+        """Look who is kept out, and at the chip."""
+        for each in self._out():
+            weight = Tier.CRITICAL if each.reason in GRAVE else Tier.WARNING
+            text = f"device {each.device} was cut off ({each.reason}) and is kept out: who holds its key?"
+            yield self._own("device", weight, text, each.device)
+        for name, fault in self._hardware().items():
+            yield self._own("hardware", Tier.EXCURSION, f"{name}: {fault}", name)
 
     def _own(self, kind: str, tier: Tier, text: str, name: str = "") -> Condition:
         """Write down what concerns the gateway."""

@@ -43,7 +43,7 @@ SOON: Final = 256
 """With more alarms than this, things are done once a second, not after each commit."""
 
 LOOK_TICKS: Final = 10
-"""Ticks between two looks at what should not be so in the gateway."""
+"""Ticks between two looks at what should not be so in the gateway, where nothing hurries."""
 
 SAVE_TICKS: Final = 60
 """Ticks after which the index is written although no alarm has changed."""
@@ -71,6 +71,7 @@ class Desk:
         delay: when people may be told of an excursion.
         is_heard: whether the sensor of an alarm was heard since.
         conditions: what should not be so in the gateway now.
+        hurries: when this is another than before, conditions are looked at without waiting.
         publisher: shows alarms to displays, where that is configured.
         left: gives the topics that an earlier run left behind.
     """
@@ -88,6 +89,7 @@ class Desk:
         delay: Delay,
         is_heard: Callable[[Alarm], bool],
         conditions: Callable[[int], Iterable[Condition]],
+        hurries: Callable[[], object],
         publisher: Publisher,
         left: Callable[[], Iterable[str]],
     ) -> None:
@@ -95,7 +97,8 @@ class Desk:
         settings = config.alarms
         self._clock, self._metrics, self._pipeline = clock, metrics, pipeline
         self._reader, self._size = reader, size
-        self._is_heard, self._conditions = is_heard, conditions
+        self._is_heard, self._conditions, self._hurries = is_heard, conditions, hurries
+        self._hurried: object = None
         self._publisher, self._left, self._site = publisher, left, config.gateway.site
         self._is_shown = settings.mqtt
         self._kept, self._origin = config.gateway.data / KEPT, config.gateway.origin
@@ -175,7 +178,8 @@ class Desk:
         if self._board is None and self._is_shown:
             self._board = Board(self._site, self._publisher, self._left())
         now_ms = self._clock.now().t_ms
-        if self._ticks % LOOK_TICKS == 0:
+        before, self._hurried = self._hurried, self._hurries()
+        if self._ticks % LOOK_TICKS == 0 or self._hurried != before:
             self._alarms.watch(self._conditions(now_ms), now_ms)
         if self._is_few or self._ticks % LOOK_TICKS == 0:
             self._alarms.heard(self._is_heard)

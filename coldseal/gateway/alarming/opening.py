@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from coldseal.core.coldchain.alarm import Alarm
     from coldseal.core.coldchain.register import Register
+    from coldseal.core.conduct import Blocked
     from coldseal.gateway.clock import Clock
     from coldseal.gateway.config import GatewayConfig
     from coldseal.gateway.pipeline import Pipeline
@@ -33,12 +34,14 @@ class Around(NamedTuple):
         listener: shows alarms to displays.
         tally: knows when each sensor was heard, and whether the store is full.
         worries: the days until it is full, and how certificates stand, at a moment.
+        hardware: what is wrong with which part of the chip or token.
     """
 
     store_key: bytes
     listener: MqttListener
     tally: Tally
     worries: Callable[[int], tuple[float | None, Mapping[str, Mapping[str, object]]]]
+    hardware: Callable[[], Mapping[str, str]]
 
 
 def open_desk(
@@ -53,7 +56,10 @@ def open_desk(
     register: Callable[[], Register],
 ) -> Desk:
     """Put the parts together; nothing is read yet."""
-    tally, broker = around.tally, around.listener.broker
+    tally, broker, conduct = around.tally, around.listener.broker, around.listener.guard.conduct
+
+    def out() -> Sequence[Blocked]:
+        return () if conduct is None else conduct.blocked(clock.now().mono_ms)
 
     def is_heard(alarm: Alarm) -> bool:
         topic = f"{ROOT}/{config.gateway.site}/{alarm.device}/{Channel.READING}/{alarm.sensor}"
@@ -65,6 +71,8 @@ def open_desk(
         certificates=lambda now_ms: around.worries(now_ms)[1],
         doubts=lambda: clock.doubts,
         register=register,
+        out=out,
+        hardware=around.hardware,
     )
     return Desk(
         config,
@@ -77,6 +85,7 @@ def open_desk(
         delay=lambda data: delay_of(register(), data),
         is_heard=is_heard,
         conditions=conditions.look,
+        hurries=lambda: {each.device for each in out()},
         publisher=around.listener,
         left=lambda: [record.delivery.topic for record in broker.retained],
     )

@@ -24,6 +24,7 @@ STEP_MS: Final = 250
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _STATE: Final = b'"s":'
+_MONO: Final = b'"mono":'
 
 
 class Moment(NamedTuple):
@@ -59,7 +60,7 @@ class ClockWatch:
     def __init__(self, last: Moment | None) -> None:
         """Begin where the log ends."""
         self.sealed = last
-        self._base_ms = 0
+        self._base_ms = self._low_ms = self._high_ms = 0
         self._state = b""
         self._is_stirred = True
         self._about: Mapping[str, canonical.Value] = {}
@@ -75,12 +76,20 @@ class ClockWatch:
             self._state = tq[tq.rindex(_STATE) :]
             self._is_stirred = True
         self._base_ms = stamp.t_ms - stamp.mono_ms
+        self._low_ms, self._high_ms = min(self._low_ms, self._base_ms), max(self._high_ms, self._base_ms)
 
-    def lets_pass(self, now: Stamp) -> bool:
-        """Tell whether all stamps up to now fit the last entry; then drafts go to be sealed as they are."""
+    def lets_pass(self, last: Draft, now: Stamp) -> bool:
+        """Tell whether all stamps up to now fit each other; then drafts go to be sealed as they are.
+
+        In whatever order: an entry of the log's own overtakes messages with an earlier stamp.
+
+        Args:
+            last: the last of these drafts.
+            now: this moment.
+        """
         if self._is_stirred or self.sealed is None or self._is_apart(now):
             return False
-        self.sealed = self.sealed._replace(base_ms=self._base_ms)
+        self.sealed = self.sealed._replace(base_ms=_base_of(last))
         return True
 
     def explain(
@@ -112,6 +121,8 @@ class ClockWatch:
                 self.sealed = before
         is_turned = len(found) > count > 0  # drafts that wait may have earlier stamps
         self._is_stirred = is_turned or not self._is_level()
+        if self.sealed is not None:
+            self._low_ms, self._high_ms = sorted((self.sealed.base_ms, self._base_ms))
         return found, tuple(places)
 
     def _pass(self, draft: Draft, found: list[Draft], places: list[int]) -> None:
@@ -134,8 +145,16 @@ class ClockWatch:
         return is_same and -STEP_MS <= self.sealed.base_ms - self._base_ms <= STEP_MS
 
     def _is_apart(self, stamp: Stamp) -> bool:
-        """Tell whether wall time has stepped since the newest stamp."""
-        return not -STEP_MS <= stamp.t_ms - stamp.mono_ms - self._base_ms <= STEP_MS
+        """Tell whether wall time has stepped since any stamp that an entry next to this one may have."""
+        base_ms = stamp.t_ms - stamp.mono_ms
+        return max(self._high_ms, base_ms) - min(self._low_ms, base_ms) > STEP_MS
+
+
+def _base_of(draft: Draft) -> int:
+    """Give wall time less boot time of a draft from its canonical bytes: once a group, so without parsing."""
+    wall_ms = (datetime.fromisoformat(draft.t) - _EPOCH) // _MILLISECOND
+    begin = draft.tq.index(_MONO) + len(_MONO)
+    return wall_ms - int(draft.tq[begin : draft.tq.index(b",", begin)])
 
 
 def _change(

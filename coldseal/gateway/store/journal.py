@@ -332,9 +332,9 @@ class Journal:
 
         Nothing to seal is the occasion to look at the clock itself.
         """
-        if drafts and self._watch.lets_pass(now):
-            return drafts, ()
         probe = self.draft("clock", b"{}", now) if is_last or not drafts else None
+        if drafts and self._watch.lets_pass(drafts[-1], now):
+            return drafts, ()
         return self._watch.explain(drafts, probe, about=self._clock.provenance, first=self._boot_first)
 
     def _begin_attempt(self) -> None:

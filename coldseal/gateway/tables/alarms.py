@@ -20,6 +20,8 @@ Kind = Literal[
     "certificate",
     "storage",
     "clock",
+    "device",
+    "hardware",
     "log",
 ]
 Interval = Annotated[float, Meta(ge=0)]

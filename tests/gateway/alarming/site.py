@@ -45,6 +45,7 @@ class Room:
         hands: the clock.
         shown: topic → payload that displays got last.
         conditions: what should not be so.
+        hurry: changes when conditions are to be looked at without waiting.
         delay_ms: how long telling is put off.
         is_heard: whether silent sensors are heard again.
         is_deaf: whether the desk is told nothing more.
@@ -55,6 +56,7 @@ class Room:
     desk: Desk = field(init=False)
     shown: dict[str, bytes] = field(default_factory=dict)
     conditions: list[Condition] = field(default_factory=list)
+    hurry: int = 0
     delay_ms: int = 0
     is_heard: bool = False
     is_deaf: bool = False
@@ -121,6 +123,7 @@ async def open_room(
             delay=lambda _data: room.delay_ms,
             is_heard=lambda _alarm: room.is_heard,
             conditions=lambda _now_ms: room.conditions,
+            hurries=lambda: room.hurry,
             publisher=room,
             left=lambda: left,
         )

@@ -10,6 +10,7 @@ import pytest
 
 from coldseal.core.coldchain.profile import Direction, Tier, canonical_form, parse_profile
 from coldseal.core.coldchain.register import Register
+from coldseal.core.conduct import Blocked
 from coldseal.errors import OperatorError
 from coldseal.gateway.alarming.conditions import CLOCK_PATIENCE_MS, Conditions
 from coldseal.gateway.alarming.opening import delay_of
@@ -47,6 +48,8 @@ class Around:
     certificates: dict[str, dict[str, object]] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
     register: Register = field(default_factory=Register)
+    out: tuple[Blocked, ...] = ()
+    hardware: dict[str, str] = field(default_factory=dict)
 
     def conditions(self, folder: Path) -> Conditions:
         """Look at them."""
@@ -56,6 +59,8 @@ class Around:
             certificates=lambda _now_ms: self.certificates,
             doubts=lambda: self.doubts,
             register=lambda: self.register,
+            out=lambda: self.out,
+            hardware=lambda: self.hardware,
         )
 
     def look(self, folder: Path, now_ms: int = NOW_MS) -> list[Condition]:
@@ -102,6 +107,24 @@ def test_a_clock_that_stays_doubtful_is_an_alarm(tmp_path: Path) -> None:
     assert conditions.look(NOW_MS + CLOCK_PATIENCE_MS) == []
     around.doubts = ("clock",)
     assert conditions.look(NOW_MS + 2 * CLOCK_PATIENCE_MS) == []
+
+
+def test_a_device_that_was_cut_off_is_an_alarm(tmp_path: Path) -> None:
+    """Critical, so that somebody must have seen it, where another may have its key; of the gateway's own."""
+    out = (Blocked("rogue", "not-authorised", 60, 1), Blocked("eager", "over-rate", 60, 1))
+    found = Around(out=out).look(tmp_path)
+    assert [(each.about, each.kind, each.tier, each.device, each.sensor) for each in found] == [
+        ("device/rogue", "device", Tier.CRITICAL, "gw-1", "rogue"),
+        ("device/eager", "device", Tier.WARNING, "gw-1", "eager"),
+    ]
+    assert "device rogue was cut off (not-authorised)" in found[0].text
+
+
+def test_a_chip_that_does_not_do_its_work_is_an_alarm(tmp_path: Path) -> None:
+    """Each of its parts by itself, with what is wrong."""
+    (found,) = Around(hardware={"checkpoint-key": "away: no answer"}).look(tmp_path)
+    assert (found.about, found.kind, found.tier) == ("hardware/checkpoint-key", "hardware", Tier.EXCURSION)
+    assert found.text.endswith("checkpoint-key: away: no answer")
 
 
 def registered(*entries: tuple[str, dict[str, Any]]) -> Register:

@@ -173,6 +173,17 @@ async def test_the_gateway_itself_can_raise_alarms(tmp_path: Path) -> None:
         await room.reach("raised", "cleared")
 
 
+async def test_what_hurries_is_looked_at_without_waiting(tmp_path: Path) -> None:
+    """A tick alone changes nothing; one with something new does."""
+    async with open_room(tmp_path) as room:
+        room.conditions = [FULL]
+        room.desk.tick()
+        assert (await ask(room))["alarms"] == []
+        room.hurry += 1
+        room.desk.tick()
+        await room.reach("raised")
+
+
 def places_after_a_look(room: Room, kept: Path) -> int:
     """Let the desk look, and count the places that it wrote down."""
     room.later(0)

@@ -196,6 +196,33 @@ async def test_a_warm_fridge_is_told_shown_acknowledged_and_over(
         assert run_command(["gateway", "alarms", "show", str(path), alarm["about"]]) == 2
 
 
+async def test_a_rogue_device_is_an_alarm_at_once_that_somebody_must_have_seen(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not at the next look at all: the duty hears who was cut off; let in again, it stays on the list."""
+    async with webhook() as ear:
+        path = write(folder, ear)
+        path.write_text(path.read_text().replace(KINDS, 'kinds = ["device"]\n'))
+        set_password(path.parent / "passwords", "rogue", WORD)
+        async with running(path) as gateway:
+            rogue = Display(gateway.listener.plain_port, "rogue")
+            rogue.client.publish(READING, b"{}", qos=1)
+            await until(lambda: len(ear.heard) == 1)
+            rogue.leave()
+            assert "device rogue was cut off (not-authorised)" in str(ear.heard[0])
+            (raised,) = (each for each in entries(gateway, "alarm") if each.data["action"] == "raised")
+            assert (raised.data["about"], raised.data["tier"]) == ("device/rogue", "critical")
+            assert await command("topics", "unblock", str(path), "rogue", "--why", "wrong topic, mended") == 0
+            capsys.readouterr()
+            await until(lambda: "latched" in listed(gateway), within_s=5)
+            assert await command("alarms", "list", str(path)) == 1
+
+
+def listed(gateway: Gateway) -> str:
+    """Say how all alarms stand."""
+    return str([each.state for each in gateway._coldchain._alarms._alarms])
+
+
 async def test_who_may_acknowledge_is_asked_of_the_roles(folder: Path) -> None:
     """A viewer may look and no more; the refusal is on record; without a running gateway nobody can."""
     needs_root()

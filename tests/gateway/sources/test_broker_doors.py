@@ -111,6 +111,25 @@ async def test_a_session_is_resumed_by_nobody_but_its_own_name(site: BrokerSite)
     await owner.drop()
 
 
+async def test_what_is_beyond_the_broker_s_limits_is_refused(site: BrokerSite) -> None:
+    """Too large a packet ends its connection; a connection too many gets no answer; the rest goes on."""
+    limits = ("broker.mosquitto.max_packet_bytes=512", "broker.mosquitto.max_connections=2")
+    async with running(site, *limits), client(site, "dev-1") as inside:
+        async with client(site, "dev-2") as other:
+            assert not await is_let_in(site, site.context("dev-3"))
+            other.send(Publish(topic("dev-2"), b"x" * 600, 1, packet_id=1))
+            said = await other.expect_end()
+            assert not any(isinstance(packet, PubAck) for packet in said)
+
+        async def is_let_in_again() -> bool:
+            """Whether there is a place again."""
+            return await is_let_in(site, site.context("dev-3"))
+
+        await until(is_let_in_again)
+        inside.send(Publish(topic("dev-1"), payload(1), 1, packet_id=1))
+        assert (await inside.expect(PubAck)).reason is not ReasonCode.NOT_AUTHORIZED
+
+
 async def test_a_renewed_certificate_is_shown_to_new_callers_and_subscribers_stay(
     site: BrokerSite, broker: Mosquitto
 ) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typing_extensions import override
 
@@ -215,6 +215,13 @@ DEEDS = st.sampled_from(["step", "message", "own", "tick", "run", "lose"])
 
 
 @given(st.lists(st.tuples(DEEDS, st.integers(-2000, 2000)), max_size=40))
+@example([("message", 0), ("step", 1), ("own", 0), ("run", 0), ("step", 250), ("message", 0)])
+@example(
+    [
+        *(("message", 0), ("step", 251), ("message", 0), ("message", 0), ("own", 0), ("run", 0)),
+        *(("message", 0), ("tick", 1000), ("lose", 0)),
+    ]
+)
 def test_whatever_happens_no_time_is_left_unexplained(
     tmp_path_factory: pytest.TempPathFactory, deeds: list[tuple[str, int]]
 ) -> None:
