@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from coldseal.errors import ColdsealError, OperatorError
-from coldseal.gateway.allocation import keep_little
+from coldseal.gateway.allocation import give_back, keep_little
 from coldseal.gateway.config import load_gateway
 from coldseal.observe.logfile import writing_to
 from coldseal.observe.logs import configure
@@ -52,6 +52,7 @@ def run_beside(
     configure()
     keep_little(is_hurried=False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        give_back(runner.get_loop().call_later)
         try:
             path, *overrides = arguments or ("",)
             config = load_gateway(Path(path), overrides)

@@ -132,6 +132,31 @@ def test_the_entries_behind_a_snapshot_are_learnt_from() -> None:
     assert found.snapshot().count(b"\n") == 1
 
 
+def test_a_key_within_another_is_not_that_key() -> None:
+    """Keys with a packet id begin with those without; neither stands for the other, nor is taken with it."""
+    short, long = Redelivery.key(DIGEST), Redelivery.key(DIGEST, 12)
+    found = Redelivery(4)
+    found.take("a", long)
+    assert not any(found.is_known("a", key) for key in (short, Redelivery.key(DIGEST, 1), long[1:]))
+    found.take("a", short)
+    found.forget("a", short, None)
+    assert found.is_known("a", long)
+    assert not found.is_known("a", short)
+
+
+def test_what_is_forgotten_makes_room_in_the_window() -> None:
+    """The window counts what is remembered, not what ever came; order stays as it was."""
+    found = Redelivery(3)
+    for key in ("1", "2", "3"):
+        found.take("a", key)
+    found.forget("a", "2", None)
+    found.take("a", "4")
+    assert found.snapshot() == b"a\t-\t0\t1\t3\t4"
+    found.take("a", "5")
+    assert found.snapshot([("a", "4", None), ("a", "6", None)]) == b"a\t-\t0\t3\t5"
+    assert found.snapshot() == b"a\t-\t0\t3\t4\t5"
+
+
 @pytest.mark.parametrize("snapshot", [b"device", b"device\tboot\tx\tkey"])
 def test_what_is_not_a_snapshot_is_refused(snapshot: bytes) -> None:
     """A damaged memory must not pass for an empty one."""

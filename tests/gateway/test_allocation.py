@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
-from coldseal.gateway.allocation import keep_little
+from coldseal.gateway.allocation import GIVE_BACK_S, give_back, keep_little
 
 _PROGRAM = """
 import os, sys
@@ -33,6 +34,26 @@ def kept(how: str) -> int:
     return int(answer.stdout)
 
 
+class Timers:
+    """Notes what is to be called later."""
+
+    def __init__(self) -> None:
+        """Begin with nothing noted."""
+        self.asked: list[tuple[float, Callable[[], None]]] = []
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Note it."""
+        self.asked.append((delay_s, call))
+
+
+def test_free_pages_are_given_back_again_and_again() -> None:
+    """Each time asks for the next one, so that what a later batch leaves goes back too."""
+    timers = Timers()
+    give_back(timers.later)
+    timers.asked[0][1]()
+    assert [delay_s for delay_s, _ in timers.asked] == [GIVE_BACK_S, GIVE_BACK_S]
+
+
 def test_what_was_freed_goes_back_to_the_system() -> None:
     """A process that fixed the thresholds keeps little; the C library by itself keeps all of it."""
     assert kept("little") < 2_000_000
@@ -43,3 +64,6 @@ def test_a_c_library_without_thresholds_is_left_as_it_is(monkeypatch: pytest.Mon
     """Such as musl."""
     monkeypatch.setattr("ctypes.CDLL", lambda _name: object())
     keep_little()
+    timers = Timers()
+    give_back(timers.later)
+    assert not timers.asked
