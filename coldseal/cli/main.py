@@ -4,10 +4,12 @@ Starts with the standard library alone, so that `--help` is quick and a bare ins
 evidence; a noun's packages are imported when it is called. Knows no verb.
 """
 
+import gc
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Final, NamedTuple
 
 from coldseal import __version__
@@ -37,13 +39,15 @@ NOUNS: Final = {
     "identity": Noun("make and show certificates and passwords", "gateway"),
 }
 
-ALONE: Final = {"gateway": "coldseal.cli.running"}
-"""Where a noun's `run` stands by itself, so that a program that lives for months holds no other command."""
+ALONE: Final = {("gateway", "run"): "coldseal.cli.running", ("evidence", "verify"): "coldseal.cli.verdict"}
+"""Where a verb stands by itself: one that runs for months, or whose time counts, loads no other command."""
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # all that is left goes with the process: looking for rings in it would only take time
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -76,9 +80,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
         close = difflib.get_close_matches(noun, NOUNS, n=1)
         hint = f"Did you mean `coldseal {close[0]}`?" if close else "See: coldseal --help"
         raise OperatorError(f"coldseal has no {noun!r}", hint)
-    is_alone = noun in ALONE and rest[:1] == ["run"] and not {"--help", "-h"}.intersection(rest)
+    alone = None if {"--help", "-h"}.intersection(rest) else ALONE.get((noun, "".join(rest[:1])))
     try:
-        module = importlib.import_module(ALONE[noun] if is_alone else f"coldseal.cli.{noun}")
+        module = _load(alone or f"coldseal.cli.{noun}")
         from coldseal.cli.commands import run_commands
 
         return run_commands(noun, NOUNS[noun].summary, module.COMMANDS, rest)
@@ -89,6 +93,15 @@ def _dispatch(arguments: Sequence[str]) -> int:
         raise OperatorError(
             f"`coldseal {' '.join(arguments[:2])}` needs the package {error.name}", hint
         ) from error
+
+
+def _load(name: str) -> ModuleType:
+    """Load a module; what is loaded stays, so nobody looks for what could be collected meanwhile."""
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.enable()
 
 
 def _overview() -> str:

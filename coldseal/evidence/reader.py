@@ -199,8 +199,12 @@ class Archive:
             raise DamagedBundleError(f"{name} does not have its SHA-256 sum")
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, *, later: str = "") -> Bundle:
     """Read what a bundle says, and check the sum of every file but those of entries.
+
+    Args:
+        path: the bundle.
+        later: a file whose sum the caller checks, for it may be long.
 
     Raises:
         OperatorError: there is no such file.
@@ -208,14 +212,14 @@ def open_bundle(path: Path) -> Bundle:
     """
     archive = Archive(path)
     try:
-        return _open(path, archive)
+        return _open(path, archive, later)
     except InputError as error:
         raise DamagedBundleError(str(error)) from error
     finally:
         archive.close()
 
 
-def _open(path: Path, archive: Archive) -> Bundle:
+def _open(path: Path, archive: Archive, later: str) -> Bundle:
     """Read the manifest, and hold everything against it."""
     manifest = canonical.parse(archive.read(MANIFEST, MAX_MANIFEST), where=MANIFEST)
     if manifest.get("format") != FORMAT:
@@ -231,7 +235,7 @@ def _open(path: Path, archive: Archive) -> Bundle:
     if odd := [name for name in sums.keys() - needed if not is_known(name)]:
         raise DamagedBundleError(f"no bundle has a file of the name {min(odd)}")
     notes: list[bytes] = []
-    for name in sorted(sums.keys() - needed):
+    for name in sorted(sums.keys() - needed - {later}):
         if name == TABLE:
             archive.require_sum(name, sums[name])
             continue
@@ -250,7 +254,7 @@ def _sums(manifest: Mapping[str, canonical.Value], there: Sequence[str]) -> dict
     found = manifest.get("files")
     if not isinstance(found, dict):
         _refuse("files", found, "names and SHA-256 sums")
-    sums = {name: text for name, text in found.items() if isinstance(text, str)}
+    sums = {name: text for name, text in found.items() if isinstance(text, str) and text}
     if len(set(there)) != len(there):
         raise DamagedBundleError("a file is there twice")
     odd = sums.keys() ^ (set(there) - {MANIFEST}) or found.keys() - sums.keys()

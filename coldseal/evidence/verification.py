@@ -15,7 +15,7 @@ from coldseal.evidence.comparison import TableComparison
 from coldseal.evidence.compression import unpacked
 from coldseal.evidence.files import COUNTER, TABLE, TIMESTAMPS
 from coldseal.evidence.reader import Bundle, DamagedBundleError, open_bundle
-from coldseal.evidence.work import Examined, Scanned, Workers, rules_for, share
+from coldseal.evidence.work import Examined, Scanned, Summed, Workers, rules_for, share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from coldseal.core.log.checkpoint import VerifierKey
     from coldseal.core.log.evidence import Stretch
     from coldseal.core.log.keys import KeyHistory
+    from coldseal.evidence.reader import Archive
 
 Result = TypeVar("Result")
 
@@ -88,7 +89,7 @@ def verify_bundle(path: Path, question: Question) -> Answer:
     policy = question.policy
     try:
         with unpacked(path) as plain:
-            bundle = open_bundle(plain)
+            bundle = open_bundle(plain, later=TABLE)
             policy = policy or bundle.policy
             witnesses = tuple(dict.fromkeys((*policy.witnesses, *question.witnesses)))
             policy = replace(policy, witnesses=witnesses)
@@ -106,6 +107,7 @@ class _Verification:
         self._policy = policy
         self._question = question
         self._parts = list(share(bundle.files))
+        self._sums = [Summed(TABLE, bundle.sums[TABLE])] if TABLE in bundle.sums else []
         self._done = 0
 
     def run(self) -> Answer:
@@ -117,8 +119,9 @@ class _Verification:
     def _judge(self, workers: Workers) -> Answer:
         """Find the entries that change keys, then examine all of them."""
         bundle = self._bundle
-        scans = (Scanned(files, tuple(bundle.sums[file.name] for file in files)) for files in self._parts)
-        settings = [raw for found in self._counted(workers.do(scans)) for raw in found]
+        jobs: list[Callable[[Archive], list[bytes]]] = [*self._sums]  # the longest file of all goes first
+        jobs += (Scanned(files, tuple(bundle.sums[file.name] for file in files)) for files in self._parts)
+        settings = [raw for found in self._counted(workers.do(jobs)) for raw in found]
         is_checked = self._question.is_signature_checked
         case = Case(
             self._policy,
@@ -134,12 +137,12 @@ class _Verification:
         faults += bad
         counts, bad = _check_counts(bundle, case)
         faults += bad
-        table = TableComparison(bundle) if is_checked and TABLE in bundle.sums else None
+        is_tabled = is_checked and TABLE in bundle.sums
         examinations = (
-            Examined(files, rules_for(case.rules, files), is_tabled=table is not None)
-            for files in self._parts
+            Examined(files, rules_for(case.rules, files), is_tabled=is_tabled) for files in self._parts
         )
         examined = self._counted(workers.do(examinations))
+        table = TableComparison(bundle) if is_tabled else None
         report = judge(case, _compared(table, examined, faults), faults)
         return Answer(report, self._policy, 0, held, untested, case.history, counts)
 
@@ -147,7 +150,7 @@ class _Verification:
         """Pass results on, and say how far they are; the second pass goes on from the first."""
         for each in found:
             self._done += 1
-            self._question.progress(self._done, 2 * len(self._parts))
+            self._question.progress(self._done, len(self._sums) + 2 * len(self._parts))
             yield each
 
 

@@ -5,6 +5,7 @@ A job knows its files, and is given the bundle as the process that does it has o
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import re
@@ -73,6 +74,23 @@ class Scanned:
             if _IS_LIKELY(data):
                 found += (raw for raw in split_frames(data)[0] if _is_setting(raw))
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """A file of whatever length whose sum is to be checked: its name, and its SHA-256, hex."""
+
+    name: str
+    expected: str
+
+    def __call__(self, archive: Archive) -> list[bytes]:
+        """Check the sum; as with `Scanned`, the answer is what must be known: nothing.
+
+        Raises:
+            DamagedBundleError: the file does not have its sum.
+        """
+        archive.require_sum(self.name, self.expected)
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +216,9 @@ class Workers:
             # A copy of this process starts at once, where a new one would first have to import everything;
             # but only a process without threads can be copied as it is.
             method = "fork" if len(list(_THREADS.iterdir())) == 1 else "spawn"
-            self._pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context(method))
+            context = multiprocessing.get_context(method)
+            # What a job makes goes with it, and nothing in it forms a ring: there is nothing to collect.
+            self._pool = ProcessPoolExecutor(count, context, gc.disable)
 
     def do(self, jobs: Iterable[Callable[[Archive], Result]]) -> Iterator[Result]:
         """Do jobs, which are sent to whichever process is free, and give their results in order."""

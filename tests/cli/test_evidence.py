@@ -183,7 +183,7 @@ def test_a_large_bundle_is_examined_by_several_processes_with_the_same_verdict(
         assert run(["evidence", "verify", str(path), "--workers", "2"]) == 0
     finally:
         end.set()
-    assert "verifying  16 %" in terminal.getvalue()
+    assert "verifying  14 %" in terminal.getvalue()
     assert "verifying 100 %\n" in terminal.getvalue()
     assert "GOOD" in capsys.readouterr().out
 
@@ -208,6 +208,18 @@ def test_an_entry_of_a_clock_that_was_not_synchronised_is_a_note_not_a_fault(
     path = make_bundle(tmp_path / "x.coldseal", make_entries(3, state=b"unsynchronised"))
     assert run(["evidence", "verify", str(path)]) == 0
     assert "3 entries were sealed with a clock not synchronised" in capsys.readouterr().out
+
+
+def test_verifying_loads_no_other_command(bundle: Path) -> None:
+    """Its time from start to end counts, and exporting needs much."""
+    program = """
+import sys
+from coldseal.cli.main import run
+code = run(["evidence", "verify", sys.argv[1]])
+sys.exit(code or sum(f"coldseal.cli.{name}" in sys.modules for name in ("evidence", "export", "tiles")))
+"""
+    answer = subprocess.run([sys.executable, "-c", program, str(bundle)], capture_output=True, check=False)
+    assert (answer.returncode, answer.stderr) == (0, b"")
 
 
 def test_verifying_needs_no_more_than_a_bare_installation(bundle: Path) -> None:

@@ -200,6 +200,17 @@ def change_table(files: dict[str, bytes]) -> None:
     files["readings.csv"] += b"?"
 
 
+def blank_sums(files: dict[str, bytes]) -> None:
+    """Leave the sums of the entries empty, as if there were nothing to compare."""
+    found = canonical.parse(files["manifest.json"], where="test")
+    sums = found["files"]
+    assert isinstance(sums, dict)
+    for name in sums:
+        if name.startswith("tile/"):
+            sums[name] = ""
+    files["manifest.json"] = canonical.encode(found)
+
+
 def manifest(**changes: object) -> Edit:
     """Change fields of the manifest; None takes one out."""
 
@@ -225,6 +236,7 @@ BAD: list[tuple[Edit, str]] = [
     (manifest(format=None), "format"),
     (manifest(files=[]), "files"),
     (manifest(files={"a": 1}), "a"),
+    (blank_sums, "tile/entries/000"),
     (manifest(size="10"), "size"),
     (manifest(size=True), "size"),
     (manifest(size=0), "size"),
@@ -258,6 +270,17 @@ def test_a_bundle_that_is_not_what_its_manifest_says_is_damaged(bundle: Path, ed
     assert named in str(caught.value)
     (fault,) = verify_bundle(bundle, Question()).report.faults
     assert (fault.verdict.value, fault.seq) == ("bundle-damaged", 0)
+
+
+@pytest.mark.parametrize("is_signature_checked", [True, False])
+def test_a_table_without_its_sum_is_damage_wherever_the_sum_is_checked(
+    bundle: Path, is_signature_checked: bool
+) -> None:
+    """Who opens a bundle may check that sum later; a verdict never comes without it."""
+    rewrite(bundle, change_table)
+    assert open_bundle(bundle, later="readings.csv").sums["readings.csv"]
+    (fault,) = verify_bundle(bundle, Question(is_signature_checked=is_signature_checked)).report.faults
+    assert (fault.verdict.value, "readings.csv" in fault.detail) == ("bundle-damaged", True)
 
 
 @pytest.mark.parametrize("change", [-1, 32])

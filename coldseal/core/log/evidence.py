@@ -262,19 +262,19 @@ class _Join:
         self._times += filter(None, (stretch.earliest, stretch.latest))
         self._unsynchronised += stretch.unsynchronised
         self._prunings += stretch.prunings
-        self._grow([stretch.leaves[at : at + HASH_SIZE] for at in range(0, len(stretch.leaves), HASH_SIZE)])
+        self._grow(stretch.leaves)
         self._last = stretch.leaves[-HASH_SIZE:].hex()
         self._before = stretch
         self._fill()
 
-    def _grow(self, leaves: Sequence[bytes]) -> None:
+    def _grow(self, leaves: bytes) -> None:
         """Add leaves, and hold the tree against each checkpoint on the way."""
         tree = self._cover.tree
-        first, end = tree.size, tree.size + len(leaves)
+        first, end = tree.size, tree.size + len(leaves) // HASH_SIZE
         for size in self._sizes[bisect_right(self._sizes, first) : bisect_right(self._sizes, end)]:
-            tree.extend(leaves[tree.size - first : size - first])
+            tree.extend_joined(leaves[(tree.size - first) * HASH_SIZE : (size - first) * HASH_SIZE])
             self._pass(size)
-        tree.extend(leaves[tree.size - first :])
+        tree.extend_joined(leaves[(tree.size - first) * HASH_SIZE :])
 
     def _link(self, stretch: Stretch) -> None:
         """Check that a stretch follows the one before; ``_recent`` is where that one's faults begin."""

@@ -97,17 +97,20 @@ class CompactRange:
 
     def extend(self, leaves: Sequence[bytes]) -> None:
         """Add leaf hashes at the end, as `append` would one by one; level by level, which is less work."""
+        self.extend_joined(b"".join(leaves))
+
+    def extend_joined(self, leaves: bytes) -> None:
+        """Do the same with leaf hashes that stand one behind the other."""
         edge: list[bytes] = []
-        hashes, size, added = self.hashes, self.size, list(leaves)
-        self.size = size + len(added)
+        hashes, size, added = self.hashes, self.size, leaves
+        self.size = size + len(added) // HASH_SIZE
         while added:
             if size & 1:  # the last subtree of this level waits for its right half
-                added.insert(0, hashes.pop())
-            if len(added) & 1:
-                edge.append(added.pop())
-            pairs = b"".join(added)
-            ends = range(0, len(pairs), 2 * HASH_SIZE)
-            added = [sha256(b"\x01" + pairs[at : at + 2 * HASH_SIZE]).digest() for at in ends]
+                added = hashes.pop() + added
+            if odd := len(added) % (2 * HASH_SIZE):
+                edge.append(added[-odd:])
+            ends = range(0, len(added) - odd, 2 * HASH_SIZE)
+            added = b"".join([sha256(b"\x01" + added[at : at + 2 * HASH_SIZE]).digest() for at in ends])
             size >>= 1
         hashes += reversed(edge)
 

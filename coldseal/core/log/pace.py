@@ -1,7 +1,8 @@
 """How entries follow each other in time: by the wall clock, by the one that never steps, and without silence.
 
 Promise: the same two entries are judged alike, one by one (`between`) or as one of many readings (`follow`).
-Times are read as `record` has accepted them. Who may sign, and what follows what, is checked elsewhere.
+Times are read as `record` has accepted them, but for those of many readings, whose form is checked here. Who
+may sign, and what follows what, is checked elsewhere.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coldseal.core.log.record import is_time
 from coldseal.core.log.rules import Fault, Verdict
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ _QUIET_MS: Final = SILENT_MS
 
 _SECOND: Final = 19
 """Characters of a time before its milliseconds."""
+
+_MILLIS: Final = {f".{ms:03d}Z": ms for ms in range(1000)}
+"""The ways in which a time may end."""
 
 
 class Mark(NamedTuple):
@@ -90,20 +95,25 @@ def follow(
 
     Args:
         before: the entry before them, of the same boot.
-        times: of the readings.
+        times: of the readings, of whatever form.
         monos: their milliseconds since boot, as text.
         heartbeat_s: seconds within which an entry was promised; 0 if none was.
         latest_ms: the latest time that one of them may have.
 
     Returns:
-        The last one's place in time; None if anything is wrong with one of them.
+        The last one's place in time; None if anything is wrong with one of them, or one is no time.
     """
     t_ms, mono_ms, boot, _ = before
     second, begun_ms = "", 0
     for t, mono in zip(times, monos, strict=True):
         if t[:_SECOND] != second:  # many share one
-            second, begun_ms = t[:_SECOND], millis(f"{t[:_SECOND]}.000Z")
-        after_ms, later_ms = begun_ms + int(t[_SECOND + 1 : -1]), int(mono)
+            second = t[:_SECOND]
+            if not is_time(whole := f"{second}.000Z"):
+                return None
+            begun_ms = millis(whole)
+        if (ms := _MILLIS.get(t[_SECOND:])) is None:
+            return None
+        after_ms, later_ms = begun_ms + ms, int(mono)
         passed = after_ms - t_ms
         is_soon = 0 <= passed <= _QUIET_MS and -STEP_MS <= passed - later_ms + mono_ms <= STEP_MS
         if after_ms > latest_ms or (

@@ -3,13 +3,15 @@
 `parse_signed` accepts exactly what `record.parse_entry` accepts. One expression knows the usual entry, whose
 contents are laid out as a reading's are, and may say yes faster; whatever else there is, and every refusal,
 comes from `parse_entry`. `parse_parts` and `parse_usual` give more parts of usual entries, and none of other
-ones. Verifies nothing.
+ones; the first leaves three of them to whoever takes them. Verifies nothing.
 """
 
 from __future__ import annotations
 
 import re
 from binascii import a2b_base64
+from itertools import repeat
+from operator import contains
 from typing import TYPE_CHECKING, NamedTuple
 
 from coldseal.core.log.record import MAX_ENTRY, parse_entry
@@ -54,18 +56,21 @@ _USUAL = re.compile(
     rb'"log":"[!#-*,-\[\]-~]{1,255}","prev":"[0-9a-f]{64}","seq":%b,"src":%b,"t":"%b","tq":%b,"v":1\})'
     rb'(?:,"sig":"(%b)")?+\}' % (_DATA, _COUNT, _SRC, _TIME, _TQ, _SIG)
 )
+_LOOSE_SIG = (  # the same but for the alphabet, which decoding minds
+    rb'[^"]{91}[^"=](?:[^"=](?:[AQgw]=|[^"=][AEIMQUYcgkosw048])=)?+'
+)
 _USUALS = re.compile(  # the same once more, for whoever needs its parts, with a line for each entry
     (
         rb'(?:\{"body":\{"data":\{(?:"flags":(\[%b(?:,%b)*+\]),)?+"q":(\[%b(?:,%b)*+\]),"sensor":(%b)\},'
         rb'("kid":"[0-9a-f]{16}","kind":"[a-z][a-z0-9-]{0,31}","log":"[!#-*,-\[\]-~]{1,255}"),'
-        rb'"prev":"([0-9a-f]{64})","seq":(%b),"src":'
+        rb'"prev":"([^"]{64})","seq":(%b),"src":'
         rb'\{(?:"boot":%b,)?+"dev":(%b)(?:,"fp":%b)?+(?:,"pid":%b)?+(?:,"schema":%b)?+(?:,"seq":%b)?+,'
         rb'"sha256":%b(?:,"t":%b)?+\},"t":"(%b)","tq":\{"boot":"([0-9a-f]{8})","err":%b,"mono":(%b),"off":%b,'
         rb'"s":"(synchronised|holdover|unsynchronised)"\},"v":1\}(?:,"sig":"(%b)")?+\}|[^\n]*+)\n'
         % (
             *(_TEXT, _TEXT, _QUANTITY, _QUANTITY, _TEXT, _COUNT),
             *(_TEXT, _TEXT, _TEXT, _WHOLE, _TEXT, _WHOLE, _TEXT, _TEXT),
-            *(_TIME, _COUNT, _COUNT, _WHOLE, _SIG),
+            *(rb'[^"]{24}', _COUNT, _COUNT, _WHOLE, _LOOSE_SIG),
         )
     ).decode()
 )
@@ -74,6 +79,8 @@ _BODY_AT, _BEHIND_BODY = len('{"body":'), len(',"sig":""}')
 
 class Parts(NamedTuple):
     """The parts of an entry that is laid out as a reading is, as text; all empty for another one.
+
+    Of ``prev``, ``t`` and ``sig`` only the lengths are known: they may not be what `Entry` demands.
 
     Attributes:
         flags: JSON of the list; empty if there is none.
@@ -149,15 +156,16 @@ class Signed(NamedTuple):
 
 
 def parse_parts(entries: Sequence[bytes]) -> list[tuple[str, ...]]:
-    """Read many entries at once; whether their signatures are any is not looked at.
+    """Read many entries at once; what ``prev``, ``t`` and ``sig`` hold is not looked at.
 
     Returns:
         For each what `Parts` can be made of.
     """
-    text = b"\n".join((*entries, b"")).decode("latin-1")
-    if text.count("\n") != len(entries) or max(map(len, entries), default=0) > MAX_ENTRY:
-        return [_NO_PARTS] * len(entries)
-    return _USUALS.findall(text)
+    if max(map(len, entries), default=0) <= MAX_ENTRY and not any(map(contains, entries, repeat(b"\n"))):
+        found = _USUALS.findall(b"\n".join((*entries, b"")).decode("latin-1"))
+        if len(found) == len(entries):  # no text of an entry goes on in the one behind it
+            return found
+    return [_NO_PARTS] * len(entries)
 
 
 def signatures_of(entries: Iterable[bytes], texts: Iterable[str]) -> list[tuple[bytes, bytes]] | None:
@@ -168,13 +176,16 @@ def signatures_of(entries: Iterable[bytes], texts: Iterable[str]) -> list[tuple[
         texts: ``sig`` of their parts; those that have none are passed over.
 
     Returns:
-        None if one is not strict DER with the lower ``s``.
+        None if one is not strict DER with the lower ``s``, in the one way that base64 writes it.
     """
-    found = [
-        (a2b_base64(text), raw[_BODY_AT : -len(text) - _BEHIND_BODY])
-        for raw, text in zip(entries, texts, strict=True)
-        if text
-    ]
+    try:
+        found = [
+            (a2b_base64(text, strict_mode=True), raw[_BODY_AT : -len(text) - _BEHIND_BODY])
+            for raw, text in zip(entries, texts, strict=True)
+            if text
+        ]
+    except ValueError:  # a letter that base64 does not have
+        return None
     odd = [sig for sig, _ in found if is_plain(sig) is None]
     return found if all(map(_is_low_s, odd)) else None
 
@@ -192,7 +203,7 @@ def parse_usual(raw: bytes) -> Usual | None:
     """
     found = Parts._make(parse_parts((raw,))[0])
     signatures = signatures_of((raw,), (found.sig,))
-    if not found.seq or signatures is None:
+    if not found.seq or signatures is None or _USUAL.fullmatch(raw) is None:
         return None
     sig, body = signatures[0] if signatures else (None, raw[_BODY_AT:-1])
     kid, kind, log = found.signer.split('"')[3::4]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from coldseal.core.log import canonical, stretch
 from coldseal.core.log.authorship import are_signed
-from coldseal.core.log.record import Chain, key_id
+from coldseal.core.log.pace import Mark, follow, millis
+from coldseal.core.log.record import Chain, key_id, parse_entry
 from coldseal.core.log.rules import Policy, Rules, Verdict
 from coldseal.core.log.signed import parse_parts, parse_usual
 from coldseal.core.log.stretch import Stretch, examine_entries
@@ -235,3 +236,80 @@ def test_a_key_of_another_kind_has_signed_nothing() -> None:
     public = ed25519.Ed25519PrivateKey.generate().public_key()
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert not are_signed(spki, [(b"", b"")])
+
+
+@pytest.mark.parametrize(
+    "t",
+    [
+        "2026-02-30T00:00:00.000Z",
+        "2026-02-29T00:00:00.000Z",
+        "0000-01-01T00:00:00.000Z",
+        "2026-01-01 00:00:00.000Z",
+        "2026-01-01T24:00:00.000Z",
+        "2026-W01-1T00:00:00.000Z",
+        ",000Z",
+        ". 00Z",
+        ".+00Z",
+        ".0_0Z",
+        ".000z",
+    ],
+)
+def test_a_time_that_is_none_is_found_among_many(t: str) -> None:
+    """Where readings are read at once, nobody has looked at its form before."""
+    good = parse_entry(ENTRIES[-1]).t
+    t = good[: len(good) - len(t)] + t
+    entries = [
+        *ENTRIES[:-1],
+        ENTRIES[-1].replace(b'"t":"%b","tq"' % good.encode(), b'"t":"%b","tq"' % t.encode()),
+    ]
+    rules = replace(RULES, is_signature_checked=False)
+    quick, thorough, slow = both(rules, 0, entries)
+    assert quick == thorough
+    assert (slow, quick.faults[0].verdict) == (len(entries), Verdict.MALFORMED)
+    before = Mark(millis(good), 0, "5f3a9c01", "reading")
+    assert follow(before, [t], ["0"], heartbeat_s=0, latest_ms=10**15) is None
+    assert follow(before, [good], ["0"], heartbeat_s=0, latest_ms=10**15) is not None
+
+
+def der(r_size: int, s_size: int) -> str:
+    """Give the base64 of some strict DER of two integers so many bytes long, the last of them zero."""
+    made = bytes((0x30, r_size + s_size + 4, 2, r_size)) + b"\x01" * r_size
+    return canonical.encode_base64(made + bytes((2, s_size)) + b"\x01" * (s_size - 1) + b"\0")
+
+
+ODD_TEXTS = {
+    "a letter that base64 does not have": "!" + der(32, 32)[1:],
+    "one that ASCII does not have": "\xe9" + der(32, 32)[1:],
+    "padding in front": "=" + der(32, 32)[1:],
+    "letters between those that count": "!!!" + der(32, 31) + "=",
+    "stray bits before two signs": der(32, 32)[:-3] + "B==",
+    "stray bits before one sign": der(32, 32 + 1)[:-2] + "B=",
+    "stray bits in a short one": der(31, 31)[:-2] + "B=",
+}
+
+
+@pytest.mark.parametrize("name", ODD_TEXTS)
+def test_a_signature_that_base64_would_write_otherwise_is_found_among_many(name: str) -> None:
+    """Even where signatures are not verified; one in the right form is none the worse."""
+    begin, _, _ = ENTRIES[-1].rpartition(b'"sig":"')
+    rules = replace(RULES, is_signature_checked=False)
+    for text, is_odd in ((ODD_TEXTS[name], True), (der(32, 32), False), (der(31, 31), False)):
+        raw = b'%b"sig":"%b"}' % (begin, text.encode("latin-1"))
+        quick, thorough, _ = both(rules, 0, [*ENTRIES[:-1], raw])
+        assert quick == thorough
+        assert (quick.faults[0].verdict is Verdict.MALFORMED) is is_odd
+
+
+@pytest.mark.parametrize("middle", [b"\n", b"x\n", b"\nx"])
+def test_an_entry_does_not_go_on_in_the_next_one(middle: bytes) -> None:
+    """Two that would be one if a line could end in its middle are none, and take no place."""
+    raw, found = ENTRIES[3], parse_entry(ENTRIES[3])
+    begin, _, end = raw.partition(found.prev.encode())
+    halves = (begin + b"a" * 30 + middle + b"b" * (64 - 30 - len(middle)) + end).split(b"\n")
+    entries = [*ENTRIES[:3], *halves, *ENTRIES[4:]]
+    assert parse_parts(entries) == [("",) * 12] * len(entries)
+    quick, thorough, _ = both(RULES, 0, entries)
+    assert quick == thorough
+    held = [begin + b"a" * 30 + middle + b"b" * (64 - 30 - len(middle)) + end, *ENTRIES[:2]]
+    assert parse_parts([*held, *halves]) == [("",) * 12] * 5
+    assert parse_parts(held)[0] == ("",) * 12
