@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _KEPT: Final = 16
 _NO_BOOT: Final = "-"  # never the name of a run: those are letters and digits
-_GAP: Final = b"\t"  # in no key: those are base64 and a number
 
 
 Latest: TypeAlias = tuple[str, int]
@@ -27,25 +26,6 @@ Latest: TypeAlias = tuple[str, int]
 
 Taken: TypeAlias = tuple[Latest | None, bool]
 """What was the latest before a message, and whether its sequence fell back within the same run."""
-
-
-class _Sender:
-    """What is remembered of one device.
-
-    Attributes:
-        keys: a tab, and each key with a tab behind it, in the order in which they came. Objects of
-            their own in a table took five times the memory; a search through so few kilobytes is short.
-        count: how many they are.
-        latest: its run and the highest sequence there.
-    """
-
-    __slots__ = ("count", "keys", "latest")
-
-    def __init__(self) -> None:
-        """Begin with nothing."""
-        self.keys = bytearray(_GAP)
-        self.count = 0
-        self.latest: Latest | None = None
 
 
 class Redelivery:
@@ -58,7 +38,8 @@ class Redelivery:
     def __init__(self, window: int) -> None:
         """Begin with no memory."""
         self._window = window
-        self._senders: dict[str, _Sender] = {}
+        self._recent: dict[str, dict[str, None]] = {}  # keys of a device, in the order in which they came
+        self._latest: dict[str, Latest] = {}
 
     @staticmethod
     def key(digest: str, packet_id: int | None = None) -> str:
@@ -72,8 +53,8 @@ class Redelivery:
 
     def is_known(self, device: str, key: str) -> bool:
         """Tell whether the device sent this lately."""
-        found = self._senders.get(device)
-        return found is not None and found.keys.rfind(_framed(key)) >= 0
+        found = self._recent.get(device)
+        return found is not None and key in found
 
     def take(
         self, device: str, key: str, run: Latest | None = None, *, may_be_known: bool = False
@@ -89,24 +70,21 @@ class Redelivery:
         Returns:
             None if it is known and may be.
         """
-        found = self._senders.get(device)
-        if found is None:
-            found = self._senders[device] = _Sender()
-        keys, framed = found.keys, _framed(key)
-        if keys.rfind(framed) < 0:  # from behind is faster: it looks for the first byte
-            keys += framed[1:]
-            if found.count < self._window:
-                found.count += 1
-            else:
-                del keys[: keys.index(_GAP, 1)]
+        keys = self._recent.get(device)
+        if keys is None:
+            keys = self._recent[device] = {}
+        if key not in keys:
+            keys[key] = None
+            if len(keys) > self._window:
+                del keys[next(iter(keys))]
         elif may_be_known:
             return None
-        latest = found.latest
+        latest = self._latest.get(device)
         if run is None:
             return latest, False
         if latest is not None and latest[0] == run[0] and run[1] <= latest[1]:
             return latest, True
-        found.latest = run
+        self._latest[device] = run
         return latest, False
 
     def forget(self, device: str, key: str, latest: Latest | None) -> None:
@@ -117,10 +95,14 @@ class Redelivery:
             key: its key.
             latest: what :meth:`latest` gave before it.
         """
-        found = self._senders.get(device)
-        if found is not None and _taken_out(found.keys, key):
-            found.count -= 1
-            found.latest = latest
+        found = self._recent.get(device)
+        if found is None or key not in found:
+            return
+        del found[key]
+        if latest is None:
+            self._latest.pop(device, None)
+        else:
+            self._latest[device] = latest
 
     def replay(self, entry: Entry) -> None:
         """Learn what one entry of the log tells about its sender's messages."""
@@ -139,8 +121,7 @@ class Redelivery:
 
     def latest(self, device: str) -> Latest | None:
         """Give the run and the highest sequence of a device."""
-        found = self._senders.get(device)
-        return None if found is None else found.latest
+        return self._latest.get(device)
 
     def snapshot(self, unsealed: Iterable[tuple[str, str, Latest | None]] = ()) -> bytes:
         """Write down what was sealed, for :meth:`restore`.
@@ -149,21 +130,17 @@ class Redelivery:
             unsealed: (device, key, what :meth:`latest` gave before it) of each message that is remembered but
                 not sealed yet, oldest first. After a crash its redelivery must be new.
         """
-        left_out: dict[str, list[str]] = {}
+        left_out: dict[str, set[str]] = {}
         before: dict[str, Latest | None] = {}
         for device, key, latest in unsealed:
-            left_out.setdefault(device, []).append(key)
+            left_out.setdefault(device, set()).add(key)
             before.setdefault(device, latest)
         lines = []
-        for device, found in self._senders.items():
-            boot, seq = before.get(device, found.latest) or (_NO_BOOT, 0)
-            keys = found.keys
-            if device in left_out:
-                keys = keys.copy()
-                for key in left_out[device]:
-                    _taken_out(keys, key)
-            lines.append(f"{device}\t{boot}\t{seq}".encode() + keys[:-1])
-        return b"\n".join(lines)
+        for device, keys in self._recent.items():
+            boot, seq = before.get(device, self._latest.get(device)) or (_NO_BOOT, 0)
+            without = left_out.get(device, ())
+            lines.append("\t".join((device, boot, str(seq), *(key for key in keys if key not in without))))
+        return "\n".join(lines).encode()
 
     @classmethod
     def restore(cls, snapshot: bytes, *, window: int) -> Redelivery:
@@ -177,24 +154,8 @@ class Redelivery:
             device, boot, seq, *keys = (*line.split("\t"), "", "")
             if not seq.isdecimal():
                 raise InputError("redelivery snapshot", "sequence", seq, "a decimal number in each line")
-            sender = found._senders[device] = _Sender()
             if boot != _NO_BOOT:
-                sender.latest = (boot, int(seq))
+                found._latest[device] = (boot, int(seq))
             for key in filter(None, keys):
                 found.take(device, key)
         return found
-
-
-def _framed(key: str) -> bytes:
-    """Give a key as it stands between others."""
-    return f"\t{key}\t".encode()
-
-
-def _taken_out(keys: bytearray, key: str) -> bool:
-    """Take a key out; False if it was not there."""
-    framed = _framed(key)
-    place = keys.rfind(framed)
-    if place < 0:
-        return False
-    del keys[place : place + len(framed) - 1]
-    return True
