@@ -18,6 +18,7 @@ from coldseal.gateway.enrolling import Certificates
 from coldseal.gateway.store.pruned import PrunedError
 from coldseal.gateway.uplink.receipts import Receipts, UplinkStatus
 from coldseal.gateway.uplink.stamped import TimestampGauges
+from coldseal.identity.held_keys import UNSIGNED
 from coldseal.identity.peer import read_peer
 from coldseal.observe import events
 from coldseal.observe.health import Health, Views
@@ -179,9 +180,14 @@ class Instruments:
             "uptime_s": (now.mono_ms - self._began_ms) / 1000,
         }
 
-    def worries(self, now_ms: int) -> tuple[float | None, Mapping[str, Mapping[str, object]]]:
-        """Give the days until the store is full, if they are known, and how each certificate stands."""
-        return self._budget.days_left, self._certificates.status(now_ms)
+    def worries(self, now_ms: int) -> tuple[float | None, Mapping[str, Mapping[str, object]], str]:
+        """Give the days until the store is full, if known, the certificates, why the uplink cannot sign."""
+        fault = self._uplink.fault  # of its newest attempt; empty once one has succeeded
+        return (
+            self._budget.days_left,
+            self._certificates.status(now_ms),
+            fault if UNSIGNED in fault else "",
+        )
 
     def certificate_days(self) -> float:
         """Give the life left of the listener's certificate, in days; 0 where there is none."""

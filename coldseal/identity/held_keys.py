@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+UNSIGNED: Final = "our own key does not sign"
+"""So begins, in words for people, why a handshake failed since its key's holder did not sign."""
+
 _POINTER: Final = ctypes.c_void_p
 _ADDRESS: Final = object.__basicsize__
 """Where an `ssl.SSLContext` keeps its SSL_CTX: its first field, in each Python from 3.6 to 3.13."""

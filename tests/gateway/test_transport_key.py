@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,14 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from coldseal.cli.main import run as run_command
+from coldseal.core.log.record import parse_entry
 from coldseal.demo.fleet import open_context
+from coldseal.demo.programs import Program
 from coldseal.demo.site import SITE, Site, prepare_site, read_gateway, read_service
+from coldseal.gateway.app import LOG_FOLDER
+from coldseal.gateway.config import load_gateway
+from coldseal.gateway.store.reader import LogReader
+from coldseal.signing.secrets import read_symmetric_key
 from tests.gateway.parts import payload
 from tests.signing.software_tpm import SoftwareTpm, software_tpm
 from tests.waiting import until
@@ -43,6 +50,24 @@ def in_chip(site: Site, chip: SoftwareTpm) -> tuple[str, ...]:
     return f'uplink.key="{uri}"', f"uplink.certificate={chain}", f'hardware.tcti="{chip.tcti}"'
 
 
+def told(gateway: Program) -> set[str]:
+    """Give the events that a gateway told of about the alarm of the transport key."""
+    lines = [line for line in gateway.log.read_text().splitlines() if "hardware/transport-key" in line]
+    return {json.loads(line)["event"] for line in lines}
+
+
+def alarms_of(site: Site) -> list[object]:
+    """Give what was done about the alarm of the transport key, by the gateway's log."""
+    config = load_gateway(site.gateway_config)
+    reader = LogReader(config.gateway.data / LOG_FOLDER, read_symmetric_key(config.store.key, site.folder))
+    try:
+        entries = [parse_entry(raw) for raw in reader.read_from(0)]
+    finally:
+        reader.close()
+    found = [entry.data for entry in entries if entry.kind == "alarm"]
+    return [each["action"] for each in found if each["about"] == "hardware/transport-key"]
+
+
 def publish(site: Site, numbers: range) -> None:
     """Publish readings, each acknowledged."""
     client = mqtt.Client(CallbackAPIVersion.VERSION2, "sensor-01", protocol=mqtt.MQTTv5)
@@ -62,7 +87,7 @@ def publish(site: Site, numbers: range) -> None:
 async def test_readings_are_acknowledged_without_the_chip_and_delivered_once_it_is_back(
     tmp_path: Path, chip: SoftwareTpm, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nor does the start wait for it; the listener's key is in its file all the while."""
+    """Nor does the start wait for it; the listener's key is in its file all the while. An alarm stands."""
     site = await prepare_site(tmp_path / "site", 1)
     settings = in_chip(site, chip)
     chip.stop()
@@ -75,9 +100,13 @@ async def test_readings_are_acknowledged_without_the_chip_and_delivered_once_it_
         await gateway.ready(http, within_s=READY_S)
         await asyncio.to_thread(publish, site, range(10))
         await until(lambda: gateway.log.read_text().count("hardware.transport-key-away") > 0)
+        await until(lambda: "alarms.raised" in told(gateway))
+        assert alarms_of(site) == ["raised"]
         assert read_service(site)[1].size == 0
         chip.start()
         wanted = len(read_gateway(site).leaves)
         await until(lambda: read_service(site)[1].size >= wanted)
+        await until(lambda: "alarms.over" in told(gateway))
     assert wanted > 10
+    assert alarms_of(site) == ["raised", "cleared"]
     capsys.readouterr()

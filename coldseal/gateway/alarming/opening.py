@@ -33,14 +33,14 @@ class Around(NamedTuple):
         store_key: opens the log.
         listener: shows alarms to displays.
         tally: knows when each sensor was heard, and whether the store is full.
-        worries: the days until it is full, and how certificates stand, at a moment.
+        worries: the days until it is full, how certificates stand, and why the uplink's key does not sign.
         hardware: what is wrong with which part of the chip or token.
     """
 
     store_key: bytes
     listener: MqttListener
     tally: Tally
-    worries: Callable[[int], tuple[float | None, Mapping[str, Mapping[str, object]]]]
+    worries: Callable[[int], tuple[float | None, Mapping[str, Mapping[str, object]], str]]
     hardware: Callable[[], Mapping[str, str]]
 
 
@@ -65,6 +65,10 @@ def open_desk(
         topic = f"{ROOT}/{config.gateway.site}/{alarm.device}/{Channel.READING}/{alarm.sensor}"
         return tally.last_heard.get(topic, 0) > alarm.since_ms
 
+    def hardware() -> Mapping[str, str]:
+        fault = around.worries(clock.now().t_ms)[2]
+        return {**around.hardware(), **({"transport-key": fault} if fault else {})}
+
     conditions = Conditions(
         config,
         room=lambda: (tally.is_full, around.worries(clock.now().t_ms)[0]),
@@ -72,7 +76,7 @@ def open_desk(
         doubts=lambda: clock.doubts,
         register=register,
         out=out,
-        hardware=around.hardware,
+        hardware=hardware,
     )
     return Desk(
         config,

@@ -16,7 +16,7 @@ from typing_extensions import override
 from coldseal.errors import InputError
 from coldseal.gateway.egress import Cause, RefusedError
 from coldseal.identity.handshakes import Reason, detail_of, reason_of
-from coldseal.identity.held_keys import fault_of
+from coldseal.identity.held_keys import UNSIGNED, fault_of
 from coldseal.identity.peer import RoleError, require_role
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _require_signed(context: ssl.SSLContext, fault: ssl.SSLError) -> None:
     """
     is_peer = isinstance(fault, ssl.SSLCertVerificationError)  # it was looked at before we were asked
     if not is_peer and (why := fault_of(context)):
-        raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"our own key does not sign: {why}") from fault
+        raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"{UNSIGNED}: {why}") from fault
 
 
 def note_failure(guard: Guard, endpoint: Endpoint, fault: ssl.SSLError) -> None:
