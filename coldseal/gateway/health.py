@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log.record import parse_entry
 from coldseal.errors import InputError, OperatorError, UnavailableError
+from coldseal.gateway.alarming.conditions import Worries
 from coldseal.gateway.budget import outlook_of
 from coldseal.gateway.clock import render_status
 from coldseal.gateway.enrolling import Certificates
@@ -180,13 +181,14 @@ class Instruments:
             "uptime_s": (now.mono_ms - self._began_ms) / 1000,
         }
 
-    def worries(self, now_ms: int) -> tuple[float | None, Mapping[str, Mapping[str, object]], str]:
-        """Give the days until the store is full, if known, the certificates, why the uplink cannot sign."""
+    def worries(self, now_ms: int) -> Worries:
+        """Give what alarms are made of."""
         fault = self._uplink.fault  # of its newest attempt; empty once one has succeeded
-        return (
+        return Worries(
             self._budget.days_left,
             self._certificates.status(now_ms),
             fault if UNSIGNED in fault else "",
+            self._age_s(self._witnessed, now_ms) if self._is_overdue else 0,
         )
 
     def certificate_days(self) -> float:

@@ -52,6 +52,11 @@ class Shown(NamedTuple):
         return self.parts.metrics.registry.get_sample_value(f"coldseal_gateway_{name}", labels)
 
 
+def worried_s(shown: Shown) -> float:
+    """Give the age that an alarm is raised about; 0 for none."""
+    return shown.instruments.worries(shown.hands.clock().now().t_ms).unwitnessed_s
+
+
 def config_of(tmp_path: Path, *, url: str) -> GatewayConfig:
     """Write the configuration of a gateway with two further witnesses; two of three must sign."""
     site = Site(tmp_path)
@@ -143,15 +148,18 @@ async def test_a_day_without_a_quorum_is_an_alarm_once(shown: Shown, lines: io.S
     await shown.seal()
     clocked(shown, DAY_MS)
     assert "witness.overdue" not in lines.getvalue()
+    assert not worried_s(shown)
     for _ in range(3):
         clocked(shown, 1_000)
     assert lines.getvalue().count("witness.overdue") == 1
     assert shown.instruments.ready().reasons == ()
+    assert worried_s(shown) > DAY_MS / 1000
 
     cosign(shown, 1)
     for _ in range(3):
         clocked(shown, 1_000)
     assert lines.getvalue().count("witness.caught-up") == 1
+    assert not worried_s(shown)
 
 
 async def test_each_further_witness_and_the_evidence_is_shown(shown: Shown) -> None:

@@ -116,7 +116,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         about: id of the excursion or gap, or of what is watched in the gateway, such as ``storage/days``.
         kind: excursion, retrospective, silence, calibration, maintenance, certificate, storage, clock,
-            device, hardware, log.
+            device, hardware, witness, log.
         tier: the heaviest so far.
         asset: what the sensor watches; empty where nothing is known.
         device: the sensor's device, or the gateway itself.

@@ -1,4 +1,4 @@
-"""What should not be so in a gateway, where an alarm helps: room, certificates, time, rogues, chips, sensors.
+"""What should not be so in a gateway, where an alarm helps: room, certificates, time, witnesses, rogues.
 
 Each look gives all of it; what is not in the next one is over. Reads what other parts know, and judges
 nothing anew.
@@ -6,7 +6,7 @@ nothing anew.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coldseal.core.coldchain.alarms import Condition
 from coldseal.core.coldchain.profile import Tier
@@ -39,25 +39,41 @@ CLOCK_PATIENCE_MS: Final = 900_000
 """A clock that is doubtful for so long is an alarm: behind a start it is for some minutes."""
 
 
+class Worries(NamedTuple):
+    """What the watch over a gateway knows, at a moment.
+
+    Attributes:
+        days_left: the days until its store is full; None: not known.
+        certificates: how each stands.
+        unsigned: why the uplink's key does not sign; empty while it does.
+        unwitnessed_s: how long the oldest entry has waited for the quorum, where that is too long; else 0.
+    """
+
+    days_left: float | None
+    certificates: Certificates
+    unsigned: str
+    unwitnessed_s: float
+
+
 class Conditions:
     """Looks.
 
     Args:
         config: the gateway's configuration.
-        room: whether the store is full, and in how many days it will be; None: not known.
-        certificates: how they stand, at a moment.
+        is_full: whether the store is full.
+        worries: what the watch over the gateway knows, at a moment.
         doubts: the flags that readings get because of the clock.
         register: what is in force.
         out: the devices that are kept out.
-        hardware: what is wrong with which part of the chip or token.
+        hardware: what is wrong with which part of the chip or token, but for the uplink's key.
     """
 
     def __init__(
         self,
         config: GatewayConfig,
         *,
-        room: Callable[[], tuple[bool, float | None]],
-        certificates: Callable[[int], Certificates],
+        is_full: Callable[[], bool],
+        worries: Callable[[int], Worries],
         doubts: Callable[[], tuple[str, ...]],
         register: Callable[[], Register],
         out: Callable[[], Iterable[Blocked]],
@@ -67,27 +83,31 @@ class Conditions:
         self._name = first_origin(config.gateway.origin).rpartition("/")[2]
         self._budget, self._maintenance_ms = config.budget, round(config.alarms.maintenance_s * 1000)
         self._doubted_ms = FOREVER
-        self._room, self._certificates = room, certificates
+        self._is_full, self._worries = is_full, worries
         self._doubts, self._register = doubts, register
         self._out, self._hardware = out, hardware
 
     def look(self, now_ms: int) -> list[Condition]:
         """Give all that should not be so now."""
-        return [*self._of_gateway(now_ms), *self._of_edge(), *self._of_sensors(now_ms)]
+        worries = self._worries(now_ms)
+        return [*self._of_gateway(worries, now_ms), *self._of_edge(worries), *self._of_sensors(now_ms)]
 
-    def _of_gateway(self, now_ms: int) -> Iterator[Condition]:
+    def _of_gateway(self, worries: Worries, now_ms: int) -> Iterator[Condition]:
         """Look at the gateway itself."""
-        is_full, days = self._room()
-        if is_full:
+        days = worries.days_left
+        if self._is_full():
             yield self._own("storage", Tier.CRITICAL, "the store is full: readings are not acknowledged")
         elif days is not None and days <= self._budget.warn_days:
             tier = Tier.EXCURSION if days <= self._budget.critical_days else Tier.WARNING
             yield self._own("storage", tier, f"the store is full in {days:.1f} days at the present rate")
-        for name, row in self._certificates(now_ms).items():
+        for name, row in worries.certificates.items():
             weight = TIERS.get(row.get("alarm"))
             if weight is not None:
                 text = f"the {name} certificate has {row.get('days')} days left"
                 yield self._own("certificate", weight, text, name)
+        if worries.unwitnessed_s:
+            text = f"for {worries.unwitnessed_s / 3600:.1f} hours no quorum has cosigned what was sealed"
+            yield self._own("witness", Tier.EXCURSION, text)
         if self._doubts():
             self._doubted_ms = min(self._doubted_ms, now_ms)
             if now_ms - self._doubted_ms >= CLOCK_PATIENCE_MS:
@@ -95,13 +115,14 @@ class Conditions:
         else:
             self._doubted_ms = FOREVER
 
-    def _of_edge(self) -> Iterator[Condition]:
+    def _of_edge(self, worries: Worries) -> Iterator[Condition]:
         """Look who is kept out, and at the chip."""
         for each in self._out():
             weight = Tier.CRITICAL if each.reason in GRAVE else Tier.WARNING
             text = f"device {each.device} was cut off ({each.reason}) and is kept out: who holds its key?"
             yield self._own("device", weight, text, each.device)
-        for name, fault in self._hardware().items():
+        unsigned = {"transport-key": worries.unsigned} if worries.unsigned else {}
+        for name, fault in {**self._hardware(), **unsigned}.items():
             yield self._own("hardware", Tier.EXCURSION, f"{name}: {fault}", name)
 
     def _own(self, kind: str, tier: Tier, text: str, name: str = "") -> Condition:

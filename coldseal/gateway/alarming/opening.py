@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coldseal.core.coldchain.measured import moment_ms
 from coldseal.core.topics import ROOT, Channel
-from coldseal.gateway.alarming.conditions import Conditions
+from coldseal.gateway.alarming.conditions import Conditions, Worries
 from coldseal.gateway.alarming.desk import Desk
 from coldseal.gateway.store.reader import LogReader
 from coldseal.gateway.writer import LOG_FOLDER
@@ -33,14 +33,14 @@ class Around(NamedTuple):
         store_key: opens the log.
         listener: shows alarms to displays.
         tally: knows when each sensor was heard, and whether the store is full.
-        worries: the days until it is full, how certificates stand, and why the uplink's key does not sign.
-        hardware: what is wrong with which part of the chip or token.
+        worries: what the watch over the gateway knows, at a moment.
+        hardware: what is wrong with which part of the chip or token, but for the uplink's key.
     """
 
     store_key: bytes
     listener: MqttListener
     tally: Tally
-    worries: Callable[[int], tuple[float | None, Mapping[str, Mapping[str, object]], str]]
+    worries: Callable[[int], Worries]
     hardware: Callable[[], Mapping[str, str]]
 
 
@@ -65,18 +65,14 @@ def open_desk(
         topic = f"{ROOT}/{config.gateway.site}/{alarm.device}/{Channel.READING}/{alarm.sensor}"
         return tally.last_heard.get(topic, 0) > alarm.since_ms
 
-    def hardware() -> Mapping[str, str]:
-        fault = around.worries(clock.now().t_ms)[2]
-        return {**around.hardware(), **({"transport-key": fault} if fault else {})}
-
     conditions = Conditions(
         config,
-        room=lambda: (tally.is_full, around.worries(clock.now().t_ms)[0]),
-        certificates=lambda now_ms: around.worries(now_ms)[1],
+        is_full=lambda: tally.is_full,
+        worries=around.worries,
         doubts=lambda: clock.doubts,
         register=register,
         out=out,
-        hardware=hardware,
+        hardware=around.hardware,
     )
     return Desk(
         config,

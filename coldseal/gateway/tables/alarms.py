@@ -22,6 +22,7 @@ Kind = Literal[
     "clock",
     "device",
     "hardware",
+    "witness",
     "log",
 ]
 Interval = Annotated[float, Meta(ge=0)]

@@ -12,7 +12,7 @@ from coldseal.core.coldchain.profile import Direction, Tier, canonical_form, par
 from coldseal.core.coldchain.register import Register
 from coldseal.core.conduct import Blocked
 from coldseal.errors import OperatorError
-from coldseal.gateway.alarming.conditions import CLOCK_PATIENCE_MS, Conditions
+from coldseal.gateway.alarming.conditions import CLOCK_PATIENCE_MS, Conditions, Worries
 from coldseal.gateway.alarming.opening import delay_of
 from tests.core.coldchain.bad_calibrations import GOOD
 from tests.gateway.alarming.site import config_of
@@ -50,13 +50,17 @@ class Around:
     register: Register = field(default_factory=Register)
     out: tuple[Blocked, ...] = ()
     hardware: dict[str, str] = field(default_factory=dict)
+    unsigned: str = ""
+    unwitnessed_s: float = 0
 
     def conditions(self, folder: Path) -> Conditions:
         """Look at them."""
         return Conditions(
             config_of(folder),
-            room=lambda: self.room,
-            certificates=lambda _now_ms: self.certificates,
+            is_full=lambda: self.room[0],
+            worries=lambda _now_ms: Worries(
+                self.room[1], self.certificates, self.unsigned, self.unwitnessed_s
+            ),
             doubts=lambda: self.doubts,
             register=lambda: self.register,
             out=lambda: self.out,
@@ -95,6 +99,19 @@ def test_a_certificate_that_ends_is_an_alarm(tmp_path: Path) -> None:
         ("certificate/critical", Tier.EXCURSION),
         ("certificate/expired", Tier.CRITICAL),
     ]
+
+
+def test_a_log_that_no_quorum_cosigns_is_an_alarm(tmp_path: Path) -> None:
+    """It says for how long."""
+    (found,) = Around(unwitnessed_s=93_600).look(tmp_path)
+    assert (found.about, found.kind, found.tier) == ("witness", "witness", Tier.EXCURSION)
+    assert found.text == "gw-1: for 26.0 hours no quorum has cosigned what was sealed"
+
+
+def test_a_transport_key_that_does_not_sign_is_an_alarm_beside_the_chip_s_own(tmp_path: Path) -> None:
+    """Each of the keys by itself."""
+    found = Around(hardware={"checkpoint-key": "away: no answer"}, unsigned="no answer").look(tmp_path)
+    assert [each.about for each in found] == ["hardware/checkpoint-key", "hardware/transport-key"]
 
 
 def test_a_clock_that_stays_doubtful_is_an_alarm(tmp_path: Path) -> None:
