@@ -62,7 +62,7 @@ async def test_any_other_file_is_refused_and_told_once(
         with pytest.raises(UnavailableError, match="the gateway refuses it"):
             await ask(handed, Path(path))
     (line,) = [json.loads(each) for each in capsys.readouterr().err.splitlines()]
-    assert (line["event"], line["process"]) == ("store.key.refused", "uplink")
+    assert (line["event"], line["process"]) == ("store.key-refused", "uplink")
     assert await ask(handed, OWN) == file_key(STORE_KEY, OWN)
 
 

@@ -11,7 +11,7 @@ STORE_OPENED = Event(
     "The log was opened; its last entries were read again and agree with the head kept beside it.",
 )
 KEY_REFUSED = Event(
-    "store.key.refused",
+    "store.key-refused",
     "error",
     ("process", "file"),
     "A process beside the gateway asked for the key of a file that is not its business, and did not get it. "
