@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from coldseal.core.log.evidence import Fault, Verdict
-from coldseal.core.log.merkle import HASH_SIZE
-from coldseal.core.log.table import HEADERS_KNOWN, first_difference, rows_before
+from coldseal.core.log.table import HEADER, HEADER_BEFORE, first_difference
 from coldseal.evidence.files import TABLE
 from coldseal.evidence.reader import MAX_ENTRIES, Archive
 from coldseal.evidence.work import cut
@@ -23,6 +23,7 @@ class TableComparison:
 
     Attributes:
         fault: the difference, None if there is none.
+        header: the table's first line; of what is no table, something else.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -32,21 +33,20 @@ class TableComparison:
         self._archive = Archive(bundle.path)
         self._file = self._archive.open(TABLE)
         self._last = 0
-        header, before = (each.encode() for each in HEADERS_KNOWN)
-        begin = self._file.read(len(before))
-        self._is_before = begin == before
-        if not self._is_before and begin + self._file.read(len(header) - len(before)) != header:
-            self._differ(0)
+        self.header = self._file.read(len(HEADER_BEFORE)).decode(errors="replace")
+        if self.header != HEADER_BEFORE:
+            self.header += self._file.read(len(HEADER) - len(HEADER_BEFORE)).decode(errors="replace")
+            if self.header != HEADER:
+                self._differ(0)
 
     def compare(self, stretch: Stretch) -> None:
         """Compare the rows of the next stretch."""
-        if self.fault is not None or not stretch.table:
+        if self.fault is not None or not stretch.table_size:
             return
-        expected = (rows_before(stretch.table) if self._is_before else stretch.table).encode()
-        found = self._file.read(len(expected))
-        if found != expected:
+        found = self._file.read(stretch.table_size)
+        if sha256(found).digest() != stretch.table_sum:
             self._differ(self._find(stretch, found))
-        self._last = stretch.first + len(stretch.leaves) // HASH_SIZE - 1
+        self._last = stretch.first + stretch.count - 1
 
     def finish(self) -> None:
         """Insist on the table's end."""
@@ -61,11 +61,11 @@ class TableComparison:
 
     def _find(self, stretch: Stretch, found: bytes) -> int:
         """Name the entry, where only its stretch is known."""
-        places = range(stretch.first, stretch.first + len(stretch.leaves) // HASH_SIZE)
+        places = range(stretch.first, stretch.first + stretch.count)
         entries: list[bytes] = []
         for file in self._bundle.files:
             if any(first in places for first, _ in file.pieces):
                 pieces, _ = cut(file, self._archive.read(file.name, MAX_ENTRIES))
                 entries += (raw for run, held in pieces if run[0] in places for raw in held)
         table = found.decode(errors="replace")
-        return first_difference(table, stretch.first, entries, is_before=self._is_before)
+        return first_difference(table, stretch.first, entries, is_before=self.header == HEADER_BEFORE)

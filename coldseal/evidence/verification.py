@@ -137,12 +137,10 @@ class _Verification:
         faults += bad
         counts, bad = _check_counts(bundle, case)
         faults += bad
-        is_tabled = is_checked and TABLE in bundle.sums
-        examinations = (
-            Examined(files, rules_for(case.rules, files), is_tabled=is_tabled) for files in self._parts
-        )
+        table = TableComparison(bundle) if is_checked and TABLE in bundle.sums else None
+        header = "" if table is None else table.header
+        examinations = (Examined(files, rules_for(case.rules, files), header) for files in self._parts)
         examined = self._counted(workers.do(examinations))
-        table = TableComparison(bundle) if is_tabled else None
         report = judge(case, _compared(table, examined, faults), faults)
         return Answer(report, self._policy, 0, held, untested, case.history, counts)
 

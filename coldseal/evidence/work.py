@@ -95,11 +95,11 @@ class Summed:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """Files whose entries are to be examined, and what they are held against."""
+    """Files whose entries are to be examined, what they are held against, and the table's first line."""
 
     files: tuple[EntryFile, ...]
     rules: Rules
-    is_tabled: bool
+    header: str = ""
 
     def __call__(self, archive: Archive) -> list[Stretch]:
         """Give a stretch for each piece of a run, and one for pieces that touch."""
@@ -111,7 +111,7 @@ class Examined:
             faults += bad
         found: list[Stretch] = []
         for run, entries in joined(pieces):
-            made = examine_entries(self.rules, run[0], entries, is_tabled=self.is_tabled)
+            made = examine_entries(self.rules, run[0], entries, header=self.header)
             mine = tuple(fault for fault in faults if run[0] <= fault.seq <= run[1])
             faults = [fault for fault in faults if fault not in mine]
             found.append(replace(made, faults=made.faults + mine) if mine else made)
@@ -131,10 +131,11 @@ def joined(pieces: Iterable[Piece]) -> list[Piece]:
 
 
 def rules_for(rules: Rules, files: Sequence[EntryFile]) -> Rules:
-    """Leave out what these files' entries are not held against: there may be many anchors."""
-    first, end = files[0].pieces[0][0], files[-1].pieces[-1][1]
-    place = [bisect_right(rules.anchors, seq, key=lambda anchor: anchor[0]) for seq in (first, end)]
-    return replace(rules, anchors=rules.anchors[place[0] : place[1] + 1])
+    """Leave out what these files' entries are not held against: there may be many anchors and sizes."""
+    ends = files[0].pieces[0][0], files[-1].pieces[-1][1]
+    first, last = (bisect_right(rules.anchors, seq, key=lambda anchor: anchor[0]) for seq in ends)
+    begin, end = (bisect_right(rules.sizes, seq) for seq in ends)
+    return replace(rules, anchors=rules.anchors[first : last + 1], sizes=rules.sizes[begin:end])
 
 
 def cut(file: EntryFile, data: bytes) -> tuple[list[Piece], list[Fault]]:

@@ -38,11 +38,11 @@ def verify_entry(spki: bytes, mode: str, entry: Entry | Signed | Usual) -> str |
 
 
 def are_signed(spki: bytes, signatures: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether each signature over a body is by a record key; `verify_entry` says why an entry's fails."""
+    """Whether each signature over a SHA-256 is by a record key; `verify_entry` says why an entry's fails."""
     try:
         verify = _load(spki)[0].verify
-        for sig, body in signatures:
-            verify(sig, sha256(body).digest(), _DIGEST)
+        for sig, digest in signatures:
+            verify(sig, digest, _DIGEST)
     except (InvalidSignature, InputError):
         return False
     return True

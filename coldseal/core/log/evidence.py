@@ -7,7 +7,6 @@ own verdict and names the first bad entry. Works on bytes that somebody else has
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ from coldseal.core.log.checkpoint import (
     parse_note,
 )
 from coldseal.core.log.keys import RECORD, KeyChangeError, KeyHistory, Keys
-from coldseal.core.log.merkle import EMPTY_ROOT, HASH_SIZE
+from coldseal.core.log.merkle import EMPTY_ROOT
 from coldseal.core.log.pace import between, millis, without_silence
 from coldseal.core.log.record import parse_entry
 from coldseal.core.log.rules import CHECKS, Fault, Policy, Rules, Verdict, in_order
@@ -132,7 +131,12 @@ class Case:
         for note in notes:
             self._take(note)
         self.rules = Rules(
-            policy, self.history.record_keys, tuple(self._heartbeats), self._anchors(), is_signature_checked
+            policy,
+            self.history.record_keys,
+            tuple(self._heartbeats),
+            self._anchors(),
+            is_signature_checked,
+            tuple(sorted(self.opened.keys() | self.pruned)),
         )
 
     def _learn(self, raw: bytes) -> None:
@@ -240,7 +244,6 @@ class _Join:
         self._case = case
         self._cover: Cover = case.layout.cover()
         self._faults = list(case.faults)
-        self._sizes = sorted(case.opened.keys() | case.pruned)
         self._roots: dict[int, bytes] = {}
         self._proven: set[int] = set()
         self._kinds: Counter[str] = Counter()
@@ -248,7 +251,8 @@ class _Join:
         self._unsynchronised = 0
         self._prunings: list[Entry] = []
         self._before: Stretch | None = None
-        self._recent = self._missing = 0
+        self._recent = 0
+        self._sizes = frozenset(case.rules.sizes)
         self._last = EMPTY_ROOT.hex()
         self._fill()
 
@@ -262,26 +266,19 @@ class _Join:
         self._times += filter(None, (stretch.earliest, stretch.latest))
         self._unsynchronised += stretch.unsynchronised
         self._prunings += stretch.prunings
-        self._grow(stretch.leaves)
-        self._last = stretch.leaves[-HASH_SIZE:].hex()
+        for level, found in stretch.subtrees:
+            self._cover.tree.append_subtree(level, found)
+            self._pass(self._cover.tree.size)
+        self._last = stretch.last
         self._before = stretch
         self._fill()
-
-    def _grow(self, leaves: bytes) -> None:
-        """Add leaves, and hold the tree against each checkpoint on the way."""
-        tree = self._cover.tree
-        first, end = tree.size, tree.size + len(leaves) // HASH_SIZE
-        for size in self._sizes[bisect_right(self._sizes, first) : bisect_right(self._sizes, end)]:
-            tree.extend_joined(leaves[(tree.size - first) * HASH_SIZE : (size - first) * HASH_SIZE])
-            self._pass(size)
-        tree.extend_joined(leaves[(tree.size - first) * HASH_SIZE :])
 
     def _link(self, stretch: Stretch) -> None:
         """Check that a stretch follows the one before; ``_recent`` is where that one's faults begin."""
         size = self._cover.tree.size
-        if stretch.first - size != self._missing:
-            self._missing = stretch.first - size
+        if stretch.first != size:
             self._fault(Verdict.GAP, size, f"the next entries begin at {stretch.first}")
+            self._cover.skip(stretch.first)
             return
         if self._last and stretch.prev and stretch.prev != self._last:
             self._fault(Verdict.BROKEN_CHAIN, stretch.first, f"prev is {stretch.prev}, expected {self._last}")
@@ -300,11 +297,12 @@ class _Join:
             self._last, self._before = "", None
             if size % 2:
                 self._last = self._cover.tree.hashes[-1].hex()
-            if size in self._case.opened or size in self._case.pruned:
-                self._pass(size)
+            self._pass(size)
 
     def _pass(self, size: int) -> None:
-        """Note the tree's root at a size, and hold it against the checkpoint of that size."""
+        """Note the tree's root at a size where it counts, and hold it against the checkpoint of that size."""
+        if size not in self._sizes or not self._cover.is_whole:
+            return
         self._roots[size] = root = self._cover.tree.root()
         opened = self._case.opened.get(size)
         if opened is not None and opened.checkpoint.root == root:

@@ -64,11 +64,13 @@ class Cover:
 
     Attributes:
         tree: over everything so far.
+        is_whole: whether it is; else its root says nothing.
     """
 
     def __init__(self, layout: Layout) -> None:
         """Stand before the first entry."""
         self.tree = CompactRange()
+        self.is_whole = True
         self._places = [place for gap in layout.gaps() for place in subtrees(*gap)]
         self._hashes = list(layout.hashes)
         self._next = 0
@@ -82,6 +84,17 @@ class Cover:
             self.tree.append_subtree(level, self._hashes[self._next])
             self._next += 1
             yield self.tree.size
+
+    def skip(self, end: int) -> None:
+        """Go on at a place although entries before it are missing."""
+        self.is_whole = False
+        for level, _ in subtrees(self.tree.size, end):
+            self.tree.append_subtree(level, bytes(HASH_SIZE))
+        while (
+            self._next < len(self._places)
+            and self._places[self._next][1] << self._places[self._next][0] < end
+        ):
+            self._next += 1
 
 
 def gaps(runs: Sequence[Run], size: int) -> Iterator[Run]:
@@ -103,6 +116,26 @@ def subtrees(first: int, end: int) -> Iterator[tuple[int, int]]:
             level = min(level, (first & -first).bit_length() - 1)
         yield level, first >> level
         first += 1 << level
+
+
+def fold(first: int, leaves: bytes, sizes: Iterable[int] = ()) -> Iterator[tuple[int, bytes]]:
+    """Make complete subtrees of leaves that follow each other, as few as stand for them.
+
+    Args:
+        first: the place of the first leaf.
+        leaves: their hashes, joined.
+        sizes: of the whole tree, rising; where one of them ends, so does a subtree.
+
+    Yields:
+        Level and hash.
+    """
+    begin, end = first, first + len(leaves) // HASH_SIZE
+    for stop in (*(size for size in sizes if first < size < end), end):
+        for level, _ in subtrees(begin, stop):
+            tree, at = CompactRange(), (begin - first) * HASH_SIZE
+            tree.extend_joined(leaves[at : at + (HASH_SIZE << level)])
+            yield level, tree.root()
+            begin += 1 << level
 
 
 def make_layout(size: int, runs: Sequence[Run], nodes: Nodes) -> Layout:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import lru_cache
+from itertools import pairwise, repeat
+from math import inf
+from operator import sub
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coldseal.core.log.record import is_time
 from coldseal.core.log.rules import Fault, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 STEP_MS: Final = 250
 STEP_PPM: Final = 1000
@@ -28,9 +31,6 @@ SILENT_BEATS, SILENT_MS = 2.5, 5_000
 """Heartbeats, and milliseconds on top, after which silence must be explained."""
 
 SENSOR_GAP: Final = "gap of a sensor"  # in place of a kind: such a `gap` explains no silence of the log
-
-_QUIET_MS: Final = SILENT_MS
-"""No promise of heartbeats makes so short a time a silence."""
 
 _SECOND: Final = 19
 """Characters of a time before its milliseconds."""
@@ -79,17 +79,13 @@ def between(before: Mark, after: Mark, heartbeat_s: int) -> tuple[Verdict, str] 
             Verdict.CLOCK_STEP,
             f"the machine was started anew ({before.boot}, {after.boot}) without a word",
         )
-    if (
-        heartbeat_s
-        and span > heartbeat_s * 1000 * SILENT_BEATS + SILENT_MS
-        and after.kind not in {"boot", "gap"}
-    ):
+    if span > _silence_ms(heartbeat_s) and after.kind not in {"boot", "gap"}:
         return Verdict.SILENCE, f"no entry for {span} ms, a heartbeat was promised every {heartbeat_s} s"
     return None
 
 
 def follow(
-    before: Mark, times: Iterable[str], monos: Iterable[str], *, heartbeat_s: int, latest_ms: int
+    before: Mark, times: Collection[str], monos: Iterable[str], *, heartbeat_s: int, latest_ms: int
 ) -> Mark | None:
     """Go through readings of one boot.
 
@@ -103,28 +99,33 @@ def follow(
     Returns:
         The last one's place in time; None if anything is wrong with one of them, or one is no time.
     """
-    t_ms, mono_ms, boot, _ = before
-    second, begun_ms = "", 0
-    for t, mono in zip(times, monos, strict=True):
-        if t[:_SECOND] != second:  # many share one
-            second = t[:_SECOND]
-            if not is_time(whole := f"{second}.000Z"):
-                return None
-            begun_ms = millis(whole)
-        if (ms := _MILLIS.get(t[_SECOND:])) is None:
-            return None
-        after_ms, later_ms = begun_ms + ms, int(mono)
-        passed = after_ms - t_ms
-        is_soon = 0 <= passed <= _QUIET_MS and -STEP_MS <= passed - later_ms + mono_ms <= STEP_MS
-        if after_ms > latest_ms or (
-            not is_soon
-            and between(
-                Mark(t_ms, mono_ms, boot, "reading"), Mark(after_ms, later_ms, boot, "reading"), heartbeat_s
-            )
-        ):
-            return None
-        t_ms, mono_ms = after_ms, later_ms
-    return Mark(t_ms, mono_ms, boot, "reading")
+    moments, later = _moments(times), [before.mono_ms, *map(int, monos)]
+    if moments is None or max(moments, default=0) > latest_ms:
+        return None
+    moments.insert(0, before.t_ms)
+    bases = list(map(sub, moments, later))
+    is_close = max(bases) - min(bases) <= STEP_MS and max(later) - min(later) <= _silence_ms(heartbeat_s)
+    marks = map(Mark, moments, later, repeat(before.boot), repeat("reading"))
+    if not is_close and any(between(one, next_, heartbeat_s) for one, next_ in pairwise(marks)):
+        return None
+    return Mark(moments[-1], later[-1], before.boot, "reading")
+
+
+def _moments(times: Collection[str]) -> list[int] | None:
+    """Give times in UTC milliseconds since 1970; None if one is no time."""
+    begun = {second: f"{second}.000Z" for second in {t[:_SECOND] for t in times}}  # many share one
+    if not all(map(is_time, begun.values())):
+        return None
+    seconds = {second: millis(whole) for second, whole in begun.items()}
+    try:
+        return [seconds[t[:_SECOND]] + _MILLIS[t[_SECOND:]] for t in times]
+    except KeyError:
+        return None
+
+
+def _silence_ms(heartbeat_s: int) -> float:
+    """Give the milliseconds after which silence must be explained, where heartbeats were promised or not."""
+    return heartbeat_s * 1000 * SILENT_BEATS + SILENT_MS if heartbeat_s else inf
 
 
 def without_silence(faults: Iterable[Fault], seq: int) -> list[Fault]:

@@ -123,6 +123,7 @@ class Rules:
         anchors: size of each cosigned checkpoint, rising, and the time (seconds since 1970) of the
             earliest cosignature on it or on a later one.
         is_signature_checked: without it the entries' own signatures are taken as they are.
+        sizes: of the log, rising, at which its root is to be known.
     """
 
     policy: Policy
@@ -130,6 +131,7 @@ class Rules:
     heartbeats: tuple[tuple[int, int], ...] = ()
     anchors: tuple[tuple[int, int], ...] = ()
     is_signature_checked: bool = True
+    sizes: tuple[int, ...] = ()
 
     def heartbeat_s(self, seq: int) -> int:
         """Give the seconds within which an entry was promised before this one; 0 if none was."""

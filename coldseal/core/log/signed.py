@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64
-from itertools import repeat
-from operator import contains
 from typing import TYPE_CHECKING, NamedTuple
 
 from coldseal.core.log.record import MAX_ENTRY, parse_entry
@@ -21,7 +19,8 @@ from coldseal.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_TEXT = rb'"[ !#-\[\]-~]*+"'  # visible ASCII that JSON writes in one way only
+_LETTERS = rb"[ !#-\[\]-~]*+"  # visible ASCII that JSON writes in one way only
+_TEXT = rb'"%b"' % _LETTERS
 _COUNT = rb"(?:0|[1-9][0-9]{0,14})"
 _WHOLE = rb"(?:0|-?[1-9][0-9]{0,14})"  # one digit less than the largest integer has
 _DAY = (  # that exists; of the 29th of February, the calendar must judge
@@ -61,15 +60,15 @@ _LOOSE_SIG = (  # the same but for the alphabet, which decoding minds
 )
 _USUALS = re.compile(  # the same once more, for whoever needs its parts, with a line for each entry
     (
-        rb'(?:\{"body":\{"data":\{(?:"flags":(\[%b(?:,%b)*+\]),)?+"q":(\[%b(?:,%b)*+\]),"sensor":(%b)\},'
+        rb'(?:\{"body":\{"data":\{(?:"flags":(\[%b(?:,%b)*+\]),)?+"q":(\[%b(?:,%b)*+\]),"sensor":"(%b)"\},'
         rb'("kid":"[0-9a-f]{16}","kind":"[a-z][a-z0-9-]{0,31}","log":"[!#-*,-\[\]-~]{1,255}"),'
         rb'"prev":"([^"]{64})","seq":(%b),"src":'
-        rb'\{(?:"boot":%b,)?+"dev":(%b)(?:,"fp":%b)?+(?:,"pid":%b)?+(?:,"schema":%b)?+(?:,"seq":%b)?+,'
+        rb'\{(?:"boot":%b,)?+"dev":"(%b)"(?:,"fp":%b)?+(?:,"pid":%b)?+(?:,"schema":%b)?+(?:,"seq":%b)?+,'
         rb'"sha256":%b(?:,"t":%b)?+\},"t":"(%b)","tq":\{"boot":"([0-9a-f]{8})","err":%b,"mono":(%b),"off":%b,'
         rb'"s":"(synchronised|holdover|unsynchronised)"\},"v":1\}(?:,"sig":"(%b)")?+\}|[^\n]*+)\n'
         % (
-            *(_TEXT, _TEXT, _QUANTITY, _QUANTITY, _TEXT, _COUNT),
-            *(_TEXT, _TEXT, _TEXT, _WHOLE, _TEXT, _WHOLE, _TEXT, _TEXT),
+            *(_TEXT, _TEXT, _QUANTITY, _QUANTITY, _LETTERS, _COUNT),
+            *(_TEXT, _LETTERS, _TEXT, _WHOLE, _TEXT, _WHOLE, _TEXT, _TEXT),
             *(rb'[^"]{24}', _COUNT, _COUNT, _WHOLE, _LOOSE_SIG),
         )
     ).decode()
@@ -85,11 +84,11 @@ class Parts(NamedTuple):
     Attributes:
         flags: JSON of the list; empty if there is none.
         q: JSON of the list of quantities.
-        sensor: JSON of the text.
+        sensor: the text.
         signer: its ``kid``, ``kind`` and ``log``, as `signer_of` gives them.
         prev: as in `Entry`.
         seq: as in `Entry`.
-        dev: JSON of the device's name.
+        dev: the device's name.
         t: as in `Entry`.
         boot: of ``tq``.
         mono: of ``tq``.
@@ -121,9 +120,9 @@ class Usual(NamedTuple):
         body: what is signed.
         flags: JSON of the list; empty if there is none.
         q: JSON of the list of quantities.
-        sensor: JSON of the text.
+        sensor: the text.
         kid: as in `Entry`, and so are ``kind``, ``log``, ``prev``, ``seq`` and ``t``.
-        dev: JSON of the device's name.
+        dev: the device's name.
         boot: of ``tq``.
         mono: of ``tq``.
         state: of the clock: ``s`` of ``tq``.
@@ -161,7 +160,7 @@ def parse_parts(entries: Sequence[bytes]) -> list[tuple[str, ...]]:
     Returns:
         For each what `Parts` can be made of.
     """
-    if max(map(len, entries), default=0) <= MAX_ENTRY and not any(map(contains, entries, repeat(b"\n"))):
+    if max(map(len, entries), default=0) <= MAX_ENTRY and b"\n" not in b"".join(entries):
         found = _USUALS.findall(b"\n".join((*entries, b"")).decode("latin-1"))
         if len(found) == len(entries):  # no text of an entry goes on in the one behind it
             return found

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from coldseal.core.log.authorship import are_signed, verify_entry
 from coldseal.core.log.canonical import encode_base64
 from coldseal.core.log.keys import RECORD
+from coldseal.core.log.layout import fold
 from coldseal.core.log.pace import (
     DRIFT_MS,
     SENSOR_GAP,
@@ -26,11 +27,11 @@ from coldseal.core.log.pace import (
 from coldseal.core.log.record import key_id, parse_entry, parse_frames
 from coldseal.core.log.rules import Fault, Policy, Rules, Verdict, in_order
 from coldseal.core.log.signed import Parts, Usual, parse_parts, parse_usual, signatures_of, signer_of
-from coldseal.core.log.table import rows_of, rows_of_readings, rows_of_usual
+from coldseal.core.log.table import HEADER_BEFORE, rows_before, rows_of, rows_of_readings, rows_of_usual
 from coldseal.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from coldseal.core.log.record import Entry
 
@@ -52,7 +53,9 @@ class Stretch:
     Attributes:
         first: seq of its first entry.
         prev: what that entry names as its predecessor, hex; empty if it could not be read.
-        leaves: leaf hashes of all entries, 32 bytes each.
+        count: how many entries.
+        last: leaf hash of the last one, hex; empty if there is none.
+        subtrees: level and hash of the complete subtrees that stand for all of them, as `fold` makes them.
         faults: the most fundamental :data:`MAX_FAULTS` faults inside.
         kinds: how many entries of each kind.
         earliest: least time of acceptance, RFC 3339; empty if there is none.
@@ -62,12 +65,15 @@ class Stretch:
         tail: the last one's.
         is_start: whether its first two entries are a `clock` and a `boot`: silence before them is explained.
         prunings: entries that say what was pruned, for they name a proof.
-        table: the entries' rows in the table of readings, where they were asked for.
+        table_size: bytes of the entries' rows in the table of readings, where they were asked for.
+        table_sum: SHA-256 of these.
     """
 
     first: int
     prev: str = ""
-    leaves: bytes = b""
+    count: int = 0
+    last: str = ""
+    subtrees: tuple[tuple[int, bytes], ...] = ()
     faults: tuple[Fault, ...] = ()
     kinds: Counter[str] = field(default_factory=Counter)
     earliest: str = ""
@@ -77,41 +83,48 @@ class Stretch:
     tail: Mark | None = None
     is_start: bool = False
     prunings: tuple[Entry, ...] = ()
-    table: str = ""
+    table_size: int = 0
+    table_sum: bytes = b""
 
 
-def examine(rules: Rules, first: int, frames: bytes, *, is_tabled: bool = False) -> Stretch:
+def examine(rules: Rules, first: int, frames: bytes, *, header: str = "") -> Stretch:
     """Check a run of entries by themselves: form, signature, seq, link and time to the one before.
 
     Args:
         rules: what they are held against.
         first: the seq that the first entry must have.
         frames: framed entries.
-        is_tabled: give their rows in the table of readings.
+        header: first line of the table of readings that their rows are to be in; empty for none.
 
     Raises:
         InputError: the framing is cut.
     """
-    return examine_entries(rules, first, parse_frames(frames), is_tabled=is_tabled)
+    return examine_entries(rules, first, parse_frames(frames), header=header)
 
 
-def examine_entries(
-    rules: Rules, first: int, entries: Sequence[bytes], *, is_tabled: bool = False
-) -> Stretch:
+def examine_entries(rules: Rules, first: int, entries: Sequence[bytes], *, header: str = "") -> Stretch:
     """Do the same with entries that are out of their frames."""
-    found = _Examination(rules, first, is_tabled=is_tabled)
-    for at in range(0, len(entries), _AT_ONCE):
-        found.take(first + at, entries[at : at + _AT_ONCE])
+    found = _Examination(rules, first, header, is_hopeful=True)
+    found.take(entries)
+    if not all(are_signed(key, signatures) for key, signatures in found.unverified.items()):
+        found = _Examination(rules, first, header, is_hopeful=False)
+        found.take(entries)
     return found.stretch()
 
 
 class _Examination:
-    """What is known while a stretch is examined."""
+    """What is known while a stretch is examined.
 
-    def __init__(self, rules: Rules, first: int, *, is_tabled: bool) -> None:
+    Attributes:
+        unverified: by record key, the signatures that were left to the end, for a core does many of one sort
+            faster; empty if nobody was hopeful. Unless all hold, nothing of what was found counts.
+    """
+
+    def __init__(self, rules: Rules, first: int, header: str, *, is_hopeful: bool) -> None:
         """Nothing was looked at yet."""
         self.rules = rules
         self.first = first
+        self.unverified: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self.prev = self.expected = ""
         self.leaves: list[bytes] = []
         self.faults: list[Fault] = []
@@ -123,7 +136,8 @@ class _Examination:
         self.prunings: list[Entry] = []
         self.table: list[str] = []
         self._policy = rules.policy
-        self._is_tabled = is_tabled
+        self._header = header
+        self._is_hopeful = is_hopeful
         self._t_ms = self._mono_ms = 0
         self._boot = self._kind = self._silent = ""
         self._turn(first)
@@ -137,7 +151,12 @@ class _Examination:
         """The place in time of the entry before; None if it could not be read."""
         return Mark(self._t_ms, self._mono_ms, self._boot, self._kind) if self._boot else None
 
-    def take(self, first: int, entries: Sequence[bytes]) -> None:
+    def take(self, entries: Sequence[bytes]) -> None:
+        """Check all entries."""
+        for at in range(0, len(entries), _AT_ONCE):
+            self._take_some(self.first + at, entries[at : at + _AT_ONCE])
+
+    def _take_some(self, first: int, entries: Sequence[bytes]) -> None:
         """Check entries: readings that follow each other at once, as most do, and others one by one."""
         leaves = [sha256(b"\x00" + raw).digest() for raw in entries]  # as leaf_hash; this is the hot path
         links = [self.expected, *map(bytes.hex, leaves)]
@@ -190,16 +209,21 @@ class _Examination:
         self.kinds["reading"] += len(seqs)
         self.times += min(times), max(times)
         self.unsynchronised += states.count("unsynchronised")
-        if self._is_tabled:
+        if self._header:
             self.table.append(rows_of_readings(tuple(zip(flags, q, sensor, seqs, dev, times, strict=True))))
         return True
 
-    def _are_signed(self, texts: Collection[str], signatures: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether readings bear the signatures that they need here."""
+    def _are_signed(self, texts: Collection[str], signatures: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Whether readings bear the signatures that they need here; the hopeful say so before they know."""
         if not self.rules.is_signature_checked:
             return True
-        is_none_missing = self._policy.mode == "checkpoint" or "" not in texts
-        return is_none_missing and are_signed(self._key, signatures)
+        if self._policy.mode != "checkpoint" and "" in texts:
+            return False
+        hashed = [(sig, sha256(body).digest()) for sig, body in signatures]
+        if self._is_hopeful:
+            self.unverified.setdefault(self._key, []).extend(hashed)
+            return True
+        return are_signed(self._key, hashed)
 
     def take_any(self, seq: int, raw: bytes) -> None:
         """Check whatever stands there, and note each fault."""
@@ -209,7 +233,7 @@ class _Examination:
                 self._take_whole(seq, parse_entry(raw))
             else:
                 self._take(seq, usual)
-                if self._is_tabled:
+                if self._header:
                     self.table.append(rows_of_usual(usual))
         except InputError as error:
             self.fault(Verdict.MALFORMED, seq, str(error))
@@ -247,7 +271,7 @@ class _Examination:
             self.fault(Verdict.GENESIS, seq, f"its {field} is {entry.data.get(field)}, not what is trusted")
         if entry.kind == "prune":
             self.prunings.append(entry)
-        if self._is_tabled:
+        if self._header:
             self.table.append(rows_of(entry))
 
     def _take(self, seq: int, entry: Usual) -> None:
@@ -304,10 +328,14 @@ class _Examination:
 
     def stretch(self) -> Stretch:
         """Give what was found."""
+        rows = "".join(self.table)
+        table = (rows_before(rows) if self._header == HEADER_BEFORE else rows).encode()
         return Stretch(
             first=self.first,
             prev=self.prev,
-            leaves=b"".join(self.leaves),
+            count=len(self.leaves),
+            last=self.leaves[-1].hex() if self.leaves else "",
+            subtrees=tuple(fold(self.first, b"".join(self.leaves), self.rules.sizes)),
             faults=tuple(in_order(self.faults)[:MAX_FAULTS]),
             kinds=self.kinds,
             earliest=min(self.times, default=""),
@@ -317,7 +345,8 @@ class _Examination:
             tail=self.before,
             is_start=self.is_start,
             prunings=tuple(self.prunings),
-            table="".join(self.table),
+            table_size=len(table),
+            table_sum=sha256(table).digest() if table else b"",
         )
 
 

@@ -28,7 +28,7 @@ COLUMNS: Final = (
     *("indication", "calibration"),
 )
 HEADER: Final = ",".join(COLUMNS) + "\n"
-HEADERS_KNOWN: Final = (HEADER, ",".join(COLUMNS[:-2]) + "\n")
+HEADER_BEFORE: Final = ",".join(COLUMNS[:-2]) + "\n"
 """First lines that a table may have: the one of today, and the one without the last two columns."""
 
 _COMMAS: Final = len(COLUMNS) - 1
@@ -75,15 +75,12 @@ def rows_of_readings(readings: Sequence[tuple[str, str, str, str, str, str]]) ->
         readings: flags, quantities, sensor, seq, device and time of each, as `Parts` has them.
     """
     rows = "".join(
-        [
-            f"{seq},{t},{dev[1:-1]},{sensor[1:-1]}".join(_ends(flags, q))
-            for flags, q, sensor, seq, dev, t in readings
-        ]
+        [f"{seq},{t},{dev},{sensor}".join(_ends(flags, q)) for flags, q, sensor, seq, dev, t in readings]
     )
     if rows.count(",") == _COMMAS * rows.count("\n"):
         return rows
     return "".join(
-        _row(seq, t, dev[1:-1], sensor[1:-1], name, value, unit, _names(flags), render_indication(i, iu), c)
+        _row(seq, t, dev, sensor, name, value, unit, _names(flags), render_indication(i, iu), c)
         for flags, q, sensor, seq, dev, t in readings
         for c, i, iu, name, unit, value in _QUANTITY.findall(q)
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coldseal.core.log.layout import Layout, gaps, join_runs, make_layout, subtrees
+from coldseal.core.log.layout import Layout, fold, gaps, join_runs, make_layout, subtrees
 from coldseal.core.log.merkle import CompactRange, MerkleTree
 from coldseal.errors import InputError
 
@@ -49,6 +49,47 @@ def test_the_hashes_of_the_rest_and_the_leaves_give_the_root(
     assert cover.tree.size == size
     assert all(roots[place] is not None for place in passed)
     assert len(layout.hashes) == len(passed)
+
+
+@given(choices(), st.sets(st.integers(0, 200)))
+def test_leaves_may_be_folded_before_they_are_added(
+    choice: tuple[int, list[tuple[int, int]]], sizes: set[int]
+) -> None:
+    """The tree is the same, and stands at each size that is asked for."""
+    size, runs = choice
+    found = leaves(size)
+    cover = make_layout(size, runs, MerkleTree(found).nodes).cover()
+    passed = set(cover.fill())
+    for first, end in runs:
+        for level, subtree in fold(first, b"".join(found[first:end]), sorted(sizes)):
+            cover.tree.append_subtree(level, subtree)
+            passed.add(cover.tree.size)
+            assert cover.tree.root() == MerkleTree(found[: cover.tree.size]).root()
+        assert sizes & set(range(first + 1, end + 1)) <= passed
+        passed |= set(cover.fill())
+    assert (cover.tree.size, cover.is_whole) == (size, True)
+
+
+def test_behind_missing_entries_the_tree_goes_on_and_means_nothing() -> None:
+    """Whether only entries are missing, or what a proof stands for behind them too."""
+    found = leaves(20)
+    for first, end in ((4, 10), (4, 12), (2, 17)):
+        cover = make_layout(20, ((0, 4), (9, 20)), MerkleTree(found).nodes).cover()
+        cover.tree.extend(found[: min(first, 4)])
+        cover.skip(end)
+        assert (cover.tree.size, cover.is_whole) == (end, False)
+        assert list(cover.fill()) == []
+        cover.tree.extend(found[end:])
+        assert cover.tree.size == 20
+
+
+def test_a_proof_behind_missing_entries_is_still_taken() -> None:
+    """The gap is before it, so what follows has its place."""
+    found = leaves(20)
+    cover = make_layout(20, ((0, 4), (6, 8), (16, 20)), MerkleTree(found).nodes).cover()
+    cover.tree.extend(found[:3])
+    cover.skip(8)
+    assert list(cover.fill()) == [16]
 
 
 @given(st.integers(0, 300), st.integers(0, 300))

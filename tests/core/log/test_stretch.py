@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,11 +16,12 @@ from hypothesis import strategies as st
 
 from coldseal.core.log import canonical, stretch
 from coldseal.core.log.authorship import are_signed
-from coldseal.core.log.pace import Mark, follow, millis
+from coldseal.core.log.pace import Mark, between, follow, millis
 from coldseal.core.log.record import Chain, key_id, parse_entry
 from coldseal.core.log.rules import Policy, Rules, Verdict
 from coldseal.core.log.signed import parse_parts, parse_usual
 from coldseal.core.log.stretch import Stretch, examine_entries
+from coldseal.core.log.table import HEADER, HEADER_BEFORE, rows_before, table_rows
 from tests.core.log.example_log import CHECKPOINT_KEY, ORIGIN, RECORD_SPKI, sign
 
 START_MS = 1_767_225_600_000
@@ -64,7 +67,7 @@ def seal(*wishes: Seal) -> list[bytes]:
 
 
 def both(
-    rules: Rules, first: int, entries: list[bytes], *, is_tabled: bool = True
+    rules: Rules, first: int, entries: list[bytes], *, header: str = HEADER
 ) -> tuple[Stretch, Stretch, int]:
     """Examine by the quick way and by the thorough one, and count what the thorough one saw in the first."""
     seen: list[bytes] = []
@@ -75,24 +78,26 @@ def both(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stretch, "parse_usual", counted)
-        quick = examine_entries(rules, first, entries, is_tabled=is_tabled)
+        quick = examine_entries(rules, first, entries, header=header)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stretch, "signer_of", lambda _kid, _log: "nobody")
-        return quick, examine_entries(rules, first, entries, is_tabled=is_tabled), len(seen)
+        return quick, examine_entries(rules, first, entries, header=header), len(seen)
 
 
 ENTRIES = seal(*(Seal() for _ in range(5)))
 
 
-@pytest.mark.parametrize("is_tabled", [True, False])
+@pytest.mark.parametrize("header", [HEADER, HEADER_BEFORE, ""])
 @pytest.mark.parametrize("passed", [0, 1000, 30_000])
-def test_readings_that_follow_each_other_are_looked_at_once(passed: int, is_tabled: bool) -> None:
+def test_readings_that_follow_each_other_are_looked_at_once(passed: int, header: str) -> None:
     """All but the first, which nothing is known of; whether they come often or, as promised, seldom."""
     entries = seal(*(Seal(passed=passed, data=data) for data in (DATA, FLAGGED, DATA, FLAGGED)))
-    quick, thorough, slow = both(RULES, 0, entries, is_tabled=is_tabled)
+    quick, thorough, slow = both(RULES, 0, entries, header=header)
     assert quick == thorough
     assert slow == 1
-    assert bool(quick.table) is is_tabled
+    rows = "".join(map(table_rows, entries))
+    table = {HEADER: rows, HEADER_BEFORE: rows_before(rows), "": ""}[header].encode()
+    assert (quick.table_size, quick.table_sum) == (len(table), sha256(table).digest() if table else b"")
     assert quick.kinds["reading"] == 4
     assert [fault.verdict for fault in quick.faults] == [Verdict.GENESIS]  # the log began with a reading
 
@@ -174,6 +179,15 @@ def test_the_key_changes_within_a_stretch() -> None:
     quick, thorough, _ = both(later, 0, ENTRIES)
     assert quick == thorough
     assert {fault.seq for fault in quick.faults if fault.verdict is Verdict.WRONG_KEY} == {3, 4}
+
+
+def test_a_forgery_under_one_of_two_keys_is_found_where_it_is() -> None:
+    """Whatever else is signed well: nothing that was taken for signed stays so."""
+    forged = [*ENTRIES[:1], ENTRIES[1].replace(b"4.71", b"4.72"), *ENTRIES[2:]]
+    rules = replace(RULES, record_keys=((0, RECORD_SPKI), (3, CHECKPOINT_KEY.public)))
+    quick, thorough, _ = both(rules, 0, forged)
+    assert quick == thorough
+    assert [fault.seq for fault in quick.faults if fault.verdict is Verdict.BAD_SIGNATURE] == [1]
 
 
 def test_a_time_behind_the_cosignature_is_found_by_both() -> None:
@@ -269,6 +283,42 @@ def test_a_time_that_is_none_is_found_among_many(t: str) -> None:
     before = Mark(millis(good), 0, "5f3a9c01", "reading")
     assert follow(before, [t], ["0"], heartbeat_s=0, latest_ms=10**15) is None
     assert follow(before, [good], ["0"], heartbeat_s=0, latest_ms=10**15) is not None
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([0, 1, 100, 5_000, 5_001, 155_000, 155_001, 900_000]),
+            st.sampled_from([0, 1, 125, 126, 250, 251, -1, -125, -250, -251, 1_100]),
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    heartbeat_s=st.sampled_from([0, 60]),
+    ahead_ms=st.integers(-2, 2),
+)
+def test_many_readings_follow_each_other_if_each_follows_the_one_before(
+    steps: list[tuple[int, int]], heartbeat_s: int, ahead_ms: int
+) -> None:
+    """However far the clocks part, together or little by little, and however long nothing comes."""
+    marks = [Mark(START_MS, 0, "5f3a9c01", "reading")]
+    for passed, parted in steps:
+        t_ms, mono_ms, boot, kind = marks[-1]
+        marks.append(Mark(t_ms + passed + parted, mono_ms + passed, boot, kind))
+    times = [
+        datetime.fromtimestamp(mark.t_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+        for mark in marks[1:]
+    ]
+    latest_ms = max(mark.t_ms for mark in marks[1:]) + ahead_ms
+    found = follow(
+        marks[0],
+        times,
+        [str(mark.mono_ms) for mark in marks[1:]],
+        heartbeat_s=heartbeat_s,
+        latest_ms=latest_ms,
+    )
+    is_good = ahead_ms >= 0 and not any(between(*pair, heartbeat_s) for pair in pairwise(marks))
+    assert found == (marks[-1] if is_good else None)
 
 
 def der(r_size: int, s_size: int) -> str:

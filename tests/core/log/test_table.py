@@ -15,7 +15,7 @@ from coldseal.core.log.signed import parse_usual
 from coldseal.core.log.table import (
     COLUMNS,
     HEADER,
-    HEADERS_KNOWN,
+    HEADER_BEFORE,
     first_difference,
     rows_before,
     rows_of,
@@ -127,7 +127,7 @@ def test_a_table_from_before_calibration_was_known_lacks_two_columns() -> None:
     rows = "".join(map(table_rows, readings))
     assert rows.endswith(f"0,{T},d,s,a,3,b,,2,1\n")
     before = [line.rsplit(",", 2)[0] for line in (HEADER + rows).splitlines()]
-    assert HEADERS_KNOWN[1] == before[0] + "\n"
+    assert before[0] + "\n" == HEADER_BEFORE
     assert rows_before(rows).splitlines() == before[1:]
     assert rows_before("".join(map(table_rows, readings[:2]))).splitlines() == before[1:4]
     found = rows_before(rows)
