@@ -144,7 +144,9 @@ class Site:
                 if size > store.size:
                     entries = log.entries[store.size : size]
                     chain = log.chain_at(size)
-                    await store.commit(Group(entries=entries, chain=chain, checkpoint=log.notes[size]))
+                    settings = [] if store.size else entries[:1]
+                    group = Group(entries=entries, chain=chain, checkpoint=log.notes[size], settings=settings)
+                    await store.commit(group)
         finally:
             await store.close()
 

@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coldseal.cli.disputes import disputes
 from coldseal.cli.export import export, prove
 from coldseal.cli.output import print_lines
 from coldseal.cli.page import page
@@ -96,4 +97,4 @@ def _line(raw: bytes, corrections: Corrections) -> str:
     return f"{entry.seq:>9}  {entry.t}  {entry.kind:<11}  {entry.src.get('dev', '-'):<20}  {data}{really}"
 
 
-COMMANDS = (export, verify, show, recompute, prove, tiles, page)
+COMMANDS = (export, verify, show, recompute, prove, tiles, page, disputes)

@@ -6,7 +6,7 @@ Both are only read, and may be running. Judges nothing.
 from __future__ import annotations
 
 import tomllib
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -66,7 +66,7 @@ class GatewaySource:
 
     def __init__(self, config: GatewayConfig) -> None:
         """Open it beside the gateway that may be writing it."""
-        from coldseal.gateway.store.reader import LogReader
+        from coldseal.gateway.store.reader import HEAD_NAME, LogReader
         from coldseal.gateway.uplink.receipts import Receipts
         from coldseal.gateway.uplink.tokens import Tokens
         from coldseal.gateway.writer import LOG_FOLDER
@@ -74,6 +74,9 @@ class GatewaySource:
 
         key, data = read_symmetric_key(config.store.key, _HERE), config.gateway.data
         self._config, self._key = config, key
+        with suppress(PermissionError):  # which the reader says
+            if not (data / LOG_FOLDER / HEAD_NAME).exists():
+                raise OperatorError(f"{data} holds no log yet", "Run the gateway once")
         self._reader = LogReader(data / LOG_FOLDER, key)
         self.size = self._reader.size()
         self.begin = max((end for _, end, pruned in self._reader.closed_segments() if pruned), default=0)
@@ -103,9 +106,11 @@ class GatewaySource:
         return self._settings
 
     def notes(self) -> Iterator[bytes]:
-        """Give every receipt, rising, then the newest checkpoint."""
+        """Give every receipt, and what others cosigned without one, rising; then the newest checkpoint."""
         if self._receipts is not None:
-            yield from (receipt.note for receipt in self._receipts.all())
+            cosigned = self._receipts.cosignatures.alone()
+            cosigned |= {receipt.size: receipt.note for receipt in self._receipts.all()}
+            yield from (cosigned[size] for size in sorted(cosigned))
         newest = self._reader.checkpoint_at_most(self.size)
         if newest is not None:
             yield newest.note

@@ -16,10 +16,11 @@ from coldseal.cli.output import print_json, print_lines
 from coldseal.cli.sources import open_source
 from coldseal.core.log.checkpoint import Checkpoint, parse_checkpoint_text, parse_note
 from coldseal.core.log.merkle import EMPTY_ROOT, ConsistencyError, leaf_hash
-from coldseal.core.log.record import frame
+from coldseal.core.log.record import frame, parse_frames
 from coldseal.core.log.tiles import (
     ENTRIES,
     WIDTH,
+    Tile,
     hash_tile,
     root_at,
     tile_nodes,
@@ -62,7 +63,7 @@ def tiles(config: Path, folder: Path, *, origin: str = "", json: bool = False) -
         if note is None:
             raise OperatorError(f"{config} has no checkpoint to publish", "Wait for the next one")
         try:
-            made = publish(folder, note, source.read)
+            made = publish(folder, note, source.read, begin=source.begin)
         except OSError as error:
             raise OperatorError(
                 f"{error.filename} cannot be used: {error.strerror}", "Name another folder, or a new one"
@@ -85,16 +86,20 @@ def newest_note(source: Source) -> bytes | None:
     return cosigned or newest
 
 
-def publish(folder: Path, note: bytes, read: Callable[[int, int], list[bytes]]) -> Published:
+def publish(
+    folder: Path, note: bytes, read: Callable[[int, int], list[bytes]], *, begin: int = 0
+) -> Published:
     """Write the tiles that a checkpoint covers and the folder has not, then the checkpoint.
 
     Args:
         folder: what was published so far, or nothing.
         note: the signed checkpoint.
         read: gives entries: the first, and how many.
+        begin: least seq of the entries that it has; those before were pruned.
 
     Raises:
-        OperatorError: the folder holds another log, a larger one, or what is no checkpoint.
+        OperatorError: the folder holds another log, a larger one, or what is no checkpoint; or it has not
+            what was pruned.
         UnavailableError: the log has fewer entries than its checkpoint says.
         ConsistencyError: entries and folder do not lead to the checkpoint's root, or not to the one before.
     """
@@ -104,7 +109,14 @@ def publish(folder: Path, note: bytes, read: Callable[[int, int], list[bytes]]) 
     files = 0
     for tile in tiles_of(now.size, before.size):
         if tile.level == ENTRIES:
-            entries = read(tile.first, tile.width)
+            entries = _kept(folder, tile, before.size) if tile.first < begin else []
+            at = tile.first + len(entries)
+            if at < begin:
+                raise OperatorError(
+                    f"entry {at} was pruned; the log begins at {begin}",
+                    "Name the folder that was published before, or publish at the service",
+                )
+            entries += read(at, tile.width - len(entries))
             if len(entries) != tile.width:
                 raise UnavailableError("the log", f"it ends before entry {tile.first + tile.width - 1}")
             _write(folder / tile.path, frame(entries))
@@ -141,6 +153,12 @@ def _published(folder: Path, now: Checkpoint) -> Checkpoint:
             "Keep the folder: the log may have been set back to an older state",
         )
     return found
+
+
+def _kept(folder: Path, tile: Tile, size: int) -> list[bytes]:
+    """Read the entries of a bundle that the folder has, at its size, as the last and partial one."""
+    width = max(0, size - tile.first)
+    return parse_frames((folder / replace(tile, width=width).path).read_bytes()) if width else []
 
 
 def _verify(before: Checkpoint, now: Checkpoint, nodes: Nodes) -> None:

@@ -6,7 +6,7 @@ from json import loads as read_json
 from typing import TYPE_CHECKING
 
 from coldseal.core.log.canonical import encode_base64, parse_base64
-from coldseal.core.log.checkpoint import parse_vkey
+from coldseal.core.log.checkpoint import Algorithm, VerifierKey, parse_vkey
 from coldseal.core.log.evidence import Policy
 from coldseal.errors import InputError, OperatorError
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coldseal.core.log.canonical import Value
-    from coldseal.core.log.checkpoint import VerifierKey
 
 _HINT = "Name a policy file, such as a gateway's admission.json"
 
@@ -54,7 +53,7 @@ def parse_policy(found: Mapping[str, Value], *, where: str) -> Policy:
         raise InputError(where, "mode", mode, "record or checkpoint")
     return Policy(
         origin,
-        parse_base64(record, where=where, field="record_key"),
+        _record_key(record, where),
         _keys(found.get("checkpoint_keys"), where, "checkpoint_keys"),
         _keys(found.get("witnesses", []), where, "witnesses"),
         quorum,
@@ -77,7 +76,24 @@ def read_policy(path: Path) -> Policy:
         raise OperatorError(f"{path} is no JSON: {error}", _HINT) from error
     if not isinstance(found, dict):
         raise OperatorError(f"{path} holds no JSON object", _HINT)
-    return parse_policy(found, where=str(path))
+    policy = parse_policy(found, where=str(path))
+    for key in policy.witnesses:
+        if key.algorithm != Algorithm.COSIGNATURE:
+            raise InputError(
+                str(path), "witnesses", key.encode(), "cosigners' keys, not those that sign logs"
+            )
+    return policy
+
+
+def _record_key(text: str, where: str) -> bytes:
+    """Read a record key, and refuse one that could never verify anything."""
+    spki = parse_base64(text, where=where, field="record_key")
+    try:
+        VerifierKey("record", Algorithm.ECDSA, spki)
+    except InputError:
+        expected = "base64 of the SubjectPublicKeyInfo of a P-256 key"
+        raise InputError(where, "record_key", text, expected) from None
+    return spki
 
 
 def _keys(found: Value, where: str, field: str) -> tuple[VerifierKey, ...]:
@@ -85,4 +101,9 @@ def _keys(found: Value, where: str, field: str) -> tuple[VerifierKey, ...]:
     texts = [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
     if not isinstance(found, list) or len(texts) != len(found):
         raise InputError(where, field, found, "a list of verifier keys")
-    return tuple(map(parse_vkey, texts))
+    try:
+        return tuple(map(parse_vkey, texts))
+    except InputError as error:
+        raise InputError(
+            where, field, error.value, f"keys whose {error.field} is {error.expected}"
+        ) from error

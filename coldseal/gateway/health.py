@@ -10,6 +10,7 @@ import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from coldseal.core.log.delivery.sender import Phase
 from coldseal.core.log.record import parse_entry
 from coldseal.errors import InputError, OperatorError, UnavailableError
 from coldseal.gateway.alarming.conditions import Worries
@@ -26,7 +27,7 @@ from coldseal.observe.health import Health, Views
 from coldseal.observe.logs import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from coldseal.gateway.budget import Watch
@@ -189,7 +190,16 @@ class Instruments:
             self._certificates.status(now_ms),
             fault if UNSIGNED in fault else "",
             self._age_s(self._witnessed, now_ms) if self._is_overdue else 0,
+            tuple(self._disputes()),
         )
+
+    def _disputes(self) -> Iterator[tuple[str, str]]:
+        """Name who holds another history to be this log's, until a person has looked, and the verdict."""
+        if self._uplink.phase == Phase.HELD:
+            yield self._config.uplink.witness.partition("+")[0], self._uplink.fault
+        for name, each in self._witnesses.items():
+            if each.is_held:
+                yield name.partition("+")[0], each.fault
 
     def certificate_days(self) -> float:
         """Give the life left of the listener's certificate, in days; 0 where there is none."""

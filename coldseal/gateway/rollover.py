@@ -217,6 +217,10 @@ class RollOver:
         _require(use, reason)
         if not is_time(since):
             raise OperatorError(f"{since!r} is not a time", "Write it as 2026-01-31T06:30:00.000Z")
+        if since > (now := render_time(self._clock.now().t_ms)):  # one form: as texts, they sort by time
+            raise OperatorError(
+                f"{since} lies ahead: it is {now}", "Say since when; nothing would be reviewed until then"
+            )
         history = history_of(self._origin, self._log.reader.settings())
         span = history.span(use, key)
         if span is None:

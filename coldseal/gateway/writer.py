@@ -7,7 +7,7 @@ Promise: whoever writes begins with `genesis` or `boot`; a run before it that di
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -15,7 +15,7 @@ from coldseal import __version__
 from coldseal.core.access import Action
 from coldseal.core.log import canonical
 from coldseal.core.log.record import Chain, parse_entry
-from coldseal.errors import OperatorError
+from coldseal.errors import InputError, OperatorError, UnavailableError
 from coldseal.gateway.clock import render_time
 from coldseal.gateway.configured import FIELD, changes, settings_in_force, settings_on_record
 from coldseal.gateway.custody import open_checkpoint_key
@@ -208,11 +208,15 @@ class Run:
             is_leaving = asked is not None and asked.action is Action.ROLL_OVER
             run = cls(config, log, clock, is_leaving=is_leaving)
             await run.append(start_drafts(config, log, run.keys, run.journal, clock))
-            if asked is not None:
-                await run.admit(asked)
-            yield run
-            end: dict[str, canonical.Value] = {"reason": "the command that wrote here has ended"}
-            await run.append([run.journal.draft("shutdown", canonical.encode(end), clock.now())])
+            try:
+                if asked is not None:
+                    await run.admit(asked)
+                yield run
+            except (OperatorError, InputError):  # refused: the run ends in order all the same
+                with suppress(UnavailableError):
+                    await run.end()
+                raise
+            await run.end()
         finally:
             await log.close()
 
@@ -233,6 +237,11 @@ class Run:
         if outcome == "refused":
             hint = "It takes a role that may: see administration.assigned in gateway.toml"
             raise OperatorError(f"{person.user} may not {asked.action}, and that is on record", hint)
+
+    async def end(self) -> None:
+        """Put on record that the run ends in order."""
+        data: dict[str, canonical.Value] = {"reason": "the command that wrote here has ended"}
+        await self.append([self.journal.draft("shutdown", canonical.encode(data), self.clock.now())])
 
     async def append(self, drafts: list[Draft]) -> list[bytes]:
         """Put entries on disk, and give them."""

@@ -117,6 +117,19 @@ def test_a_policy_file_that_is_none_is_said_to_be(bundle: Path, tmp_path: Path, 
     assert run(["evidence", "verify", str(bundle), "--policy", str(path)]) == 2
 
 
+def test_a_policy_with_a_key_that_is_no_witness_blames_the_file_and_not_the_evidence(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Be it the key of a log, or none at all: file, field and what is expected are named."""
+    path = tmp_path / "policy.json"
+    policy = signers().policy
+    for text, expected in ((policy.checkpoint_keys[0].encode(), "cosigners"), ("x+1", "8 hex digits")):
+        path.write_bytes(canonical.encode({**describe_policy(policy), "witnesses": [text]}))
+        assert run(["evidence", "verify", str(bundle), "--policy", str(path)]) == 2
+        told = capsys.readouterr().err
+        assert all(part in told for part in (str(path), "witnesses", text[:60], expected)), told
+
+
 def test_entries_are_shown_one_a_line_or_one_alone_and_whole(
     bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

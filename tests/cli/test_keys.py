@@ -58,6 +58,18 @@ def test_without_a_gateway_the_command_does_it_as_a_run_of_its_own(config: Path)
     assert history.at(made["seq"] + 1).kid == made["new"]
 
 
+def test_a_refused_command_ends_its_run_in_order(config: Path) -> None:
+    """What was asked is on record; the next run does not say that this one broke off."""
+    before = len(kinds(config))
+    done = coldseal(
+        *("identity", "revoke-key", config, "record", "0" * 16, "--since", SINCE, "--reason", "typo")
+    )
+    assert (done.returncode, "never a record key" in done.stderr) == (2, True)
+    answer("identity", "roll-over", config)
+    found = [kind for kind in kinds(config)[before:] if kind != "clock"]
+    assert found == [*("boot", "access", "shutdown"), *("boot", "access", "key", "shutdown")]
+
+
 def test_a_running_gateway_changes_its_keys_and_goes_on(tmp_path: Path, config: Path) -> None:
     """It answers where the entry stands, and what is wrong with a request."""
     with running("gateway", config, [], tmp_path / "second") as process:

@@ -171,6 +171,26 @@ def test_what_is_not_said_clearly_is_asked_for(
     assert said in capsys.readouterr().err
 
 
+def test_what_is_left_after_pruning_is_still_published_where_the_rest_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that has what went goes on; a new one is refused, and nothing is written."""
+    config = make(tmp_path)
+    bundle = export(config, tmp_path / "old.coldseal", "--first", "0")
+    begin = segments(config)[0][1]
+    publish = ["evidence", "tiles", toml(config)]
+    assert run([*publish, str(tmp_path / "published")]) == 0
+    command = ["gateway", "prune", toml(config), "--archive", str(bundle), *WHO, *OPTIONS]
+    assert run([*command, "--before", str(begin), "--legal-hold-checked"]) == 0
+    assert run([*publish, str(tmp_path / "published")]) == 0
+    capsys.readouterr()
+    assert run([*publish, str(tmp_path / "new"), "--json"]) == 2
+    refused = json.loads(capsys.readouterr().out)
+    assert refused["error"] == f"entry 0 was pruned; the log begins at {begin}"
+    assert "the service" in refused["hint"]
+    assert not (tmp_path / "new").exists()
+
+
 def test_what_is_left_after_pruning_is_still_exported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

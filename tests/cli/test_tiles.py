@@ -85,6 +85,38 @@ def test_a_log_that_went_back_is_not_published(tmp_path: Path) -> None:
         put(tmp_path, log, note)
 
 
+def test_a_folder_goes_on_where_the_log_was_pruned_up_to_it(tmp_path: Path) -> None:
+    """What the log has not any more stands in the folder's last bundle, and is checked against the root."""
+    log = SealedLog().grow(299)
+    put(tmp_path / "pruned", log)
+    put(tmp_path / "whole", log)
+    note = log.grow(300).checkpoint()
+    put(tmp_path / "whole", log, note)
+    left = [b"", *log.entries[1:]]
+    left[256:300] = [b""] * 44
+
+    def read(first: int, count: int) -> list[bytes]:
+        """Give what is left."""
+        assert first >= 300
+        return left[first : first + count]
+
+    assert publish(tmp_path / "pruned", note, read, begin=300).size == 600
+    assert files(tmp_path / "pruned") == files(tmp_path / "whole")
+    with pytest.raises(OperatorError, match="entry 0 was pruned; the log begins at 300"):
+        publish(tmp_path / "new", note, read, begin=300)
+
+
+def test_a_bundle_that_was_changed_in_the_folder_is_noticed(tmp_path: Path) -> None:
+    """Where the log has its entries no more, so that they cannot be written anew."""
+    log = SealedLog().grow(299)
+    put(tmp_path, log)
+    path = tmp_path / "tile" / "entries" / "001.p" / "44"
+    path.write_bytes(path.read_bytes().replace(b"reading", b"raeding", 1))
+    note = log.grow(300).checkpoint()
+    with pytest.raises(ConsistencyError):
+        publish(tmp_path, note, lambda first, count: log.entries[first : first + count], begin=300)
+
+
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     """It is not touched."""
     (tmp_path / "checkpoint").write_bytes(b"mine")

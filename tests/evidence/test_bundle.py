@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +27,7 @@ from coldseal.evidence.source import Blocks
 from coldseal.evidence.verification import Question, verify_bundle
 from coldseal.evidence.work import cut, split_frames
 from coldseal.evidence.writer import Contents, write_bundle, writing
-from tests.core.log.test_evidence import make_note
+from tests.core.log.test_evidence import make_note, signers, spki
 from tests.evidence.parts import MemorySource, make_bundle, rewrite, seal_log
 
 Edit = Callable[[dict[str, bytes]], None]
@@ -226,6 +227,16 @@ def manifest(**changes: object) -> Edit:
     return edit
 
 
+KEY = spki(signers().record)
+NO_KEYS = (
+    b"",
+    b"no key",
+    KEY[:-1],
+    KEY[:-1] + bytes([KEY[-1] ^ 1]),
+    spki(ec.generate_private_key(ec.SECP384R1())),
+)
+"""What is no P-256 key, down to one bit of a good one."""
+
 BAD: list[tuple[Edit, str]] = [
     (cut_manifest, "manifest.json is missing"),
     (add_file, "more.txt"),
@@ -252,10 +263,11 @@ BAD: list[tuple[Edit, str]] = [
     (manifest(entries=[]), "entries"),
     (manifest(origin=None), "origin"),
     (manifest(record_key=None), "record_key"),
+    *((manifest(record_key=canonical.encode_base64(key)), "record_key") for key in NO_KEYS),
     (manifest(quorum=0), "quorum"),
     (manifest(quorum=True), "quorum"),
     (manifest(mode="none"), "mode"),
-    (manifest(checkpoint_keys=["x"]), "verifier key"),
+    (manifest(checkpoint_keys=["x"]), "name+8 hex digits"),
     (manifest(checkpoint_keys=[1]), "checkpoint_keys"),
     (manifest(witnesses={}), "witnesses"),
 ]

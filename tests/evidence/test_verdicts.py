@@ -302,6 +302,22 @@ def test_what_is_not_looked_at_is_not_found_and_the_report_says_so(
     assert json.loads(capsys.readouterr().out)["checked"] == "checkpoints"
 
 
+def test_no_field_of_the_table_is_too_long_for_a_verdict(tmp_path: Path) -> None:
+    """Also in its form of before; a difference in the first of two tiles is found all the same."""
+    story = Story(260).tell(data={"q": [{"c": "1", "n": ["\x7f" * 60_000]}], "sensor": "s"})
+
+    def shorten(files: dict[str, bytes]) -> None:
+        rows = files["readings.csv"].splitlines()
+        files["readings.csv"] = b"".join(row.rsplit(b",", 2)[0] + b"\n" for row in rows)
+
+    path = rewrite(make_bundle(tmp_path / "x.coldseal", story.entries), shorten, is_mended=True)
+    assert verify_bundle(path, Question()).report.is_good
+    rewrite(path, lambda files: files.update({"readings.csv": files["readings.csv"].replace(b"4.7", b"4.8")}),
+            is_mended=True)  # fmt: skip
+    (fault,) = verify_bundle(path, Question()).report.faults
+    assert (fault.verdict, fault.seq) == (Verdict.CSV, 7)
+
+
 def test_in_checkpoint_mode_the_note_signs_for_the_entries(tmp_path: Path) -> None:
     """The record key's line stands for a signature of each entry."""
     entries = seal_log(10, mode="checkpoint")

@@ -210,6 +210,16 @@ async def test_an_excursion_gets_a_checkpoint_at_once_and_those_who_listen_hear_
         parts.pipeline.submit(answers.to("warm", payload(2, "9.0"), hands=hands))
         await answers.reach(2)
         assert parts.log.checkpoint_size == parts.log.size
+        for seq, value in ((3, "9.1"), (4, "4.0"), (5, "4.0"), (6, "4.0")):
+            before = parts.log.checkpoint_size
+            hands.pass_ms(1_000)
+            parts.pipeline.submit(answers.to(f"{seq}", payload(seq, value), hands=hands))
+            await answers.reach(seq)
+            is_over = parts.entries()[-1].kind == "excursion"
+            assert (parts.log.checkpoint_size == parts.log.size) is is_over
+            assert (parts.log.checkpoint_size > before) is is_over
+        actions = [entry.data["action"] for entry in parts.entries("excursion")]
+        assert actions == ["opened", "recovered"]
         parts.pipeline.stop()
         await running
         assert heard == [entry.raw for entry in parts.entries("profile", "config", "excursion")]

@@ -185,6 +185,25 @@ async def test_each_further_witness_and_the_evidence_is_shown(shown: Shown) -> N
     }
 
 
+async def test_who_disputes_the_log_is_told_for_an_alarm(shown: Shown) -> None:
+    """As long as it is held: a further witness that is still asked, and the service."""
+    await shown.seal()
+    cosignatures = shown.receipts.cosignatures
+    held = WitnessStatus(failures=1, fault="fork", is_held=True)
+    for name in ("w1+00", "w3+00"):
+        cosignatures.note(name, held)
+    cosignatures.note("w2+00", WitnessStatus(failures=1, fault="no route"))
+    shown.receipts.note(UplinkStatus(phase="held", failures=1, fault="receipt-wrong-root"))
+    clocked(shown, 0)
+    disputes = shown.instruments.worries(0).disputes
+    assert disputes == (("s", "receipt-wrong-root"), ("w1", "fork"))
+
+    cosignatures.note("w1+00", WitnessStatus(cosigned=1))
+    shown.receipts.note(UplinkStatus(phase="waiting", failures=1, fault="no route"))
+    clocked(shown, 0)
+    assert shown.instruments.worries(0).disputes == ()
+
+
 async def test_without_an_uplink_nobody_is_alarmed(tmp_path: Path, lines: io.StringIO) -> None:
     """Entries stay here, as was wished; they are shown as unwitnessed."""
     async for shown in shown_with(tmp_path, ""):

@@ -250,7 +250,8 @@ async def test_who_cannot_read_the_log_corrects_it_by_its_gateway(config_file: P
     assert (before.kind, before.data["uid"], before.data["outcome"]) == ("access", QUALITY, "allowed")
     with pytest.raises(OperatorError, match="may not correct, and that is on record"):  # without a gateway
         await asyncio.to_thread(seal_record, config, "correction", correction(config, 1))
-    assert entries_of(config_file)[-1].data["outcome"] == "refused"
+    access, end = entries_of(config_file)[-2:]
+    assert (access.data["outcome"], end.kind) == ("refused", "shutdown")
 
 
 def test_what_takes_two_persons_is_not_done_alone(config_file: Path) -> None:
@@ -264,7 +265,7 @@ def test_what_takes_two_persons_is_not_done_alone(config_file: Path) -> None:
 
     with pytest.raises(OperatorError, match="takes two persons"):
         asyncio.run(prune())
-    assert kinds(entries_of(config_file))[-2:] == ["boot", "access"]
+    assert kinds(entries_of(config_file))[-3:] == ["boot", "access", "shutdown"]
 
 
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [

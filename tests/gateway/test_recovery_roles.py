@@ -95,7 +95,7 @@ def test_a_refusal_is_on_record_where_the_log_is_sound(
     config = assign(wreck, "quality")
     assert run_command([*SALVAGE, config]) == 2
     assert "may not recover, and that is on record" in capsys.readouterr().err
-    assert access_of(wreck) == [("", "refused", WHY)]
+    assert access_of(wreck) == [("shutdown", "refused", WHY)]
     shutil.rmtree(wreck.store)
     assert run_command([*SALVAGE, config]) == 2  # and where there is none, it is refused all the same
     assert not wreck.store.exists()

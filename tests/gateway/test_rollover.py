@@ -184,6 +184,7 @@ async def test_only_a_retired_key_of_the_log_can_be_revoked(folder: Path) -> Non
             (("record", "0" * 16, since, "lost"), "never a record key"),
             (("record", old, since, "lost"), "still in use"),
             (("record", old, "yesterday", "lost"), "is not a time"),
+            (("record", old, "2062-11-22T06:00:00.000Z", "lost"), "lies ahead: it is 2027-01-15T08:0"),
             (("transport", old, since, "lost"), "no use of a key"),
             (("record", old, since, ""), "the reason is missing"),
         ):

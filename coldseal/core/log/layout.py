@@ -7,6 +7,7 @@ ranges and single entries are the same thing here.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -118,7 +119,7 @@ def subtrees(first: int, end: int) -> Iterator[tuple[int, int]]:
         first += 1 << level
 
 
-def fold(first: int, leaves: bytes, sizes: Iterable[int] = ()) -> Iterator[tuple[int, bytes]]:
+def fold(first: int, leaves: bytes, sizes: Sequence[int] = ()) -> Iterator[tuple[int, bytes]]:
     """Make complete subtrees of leaves that follow each other, as few as stand for them.
 
     Args:
@@ -130,7 +131,7 @@ def fold(first: int, leaves: bytes, sizes: Iterable[int] = ()) -> Iterator[tuple
         Level and hash.
     """
     begin, end = first, first + len(leaves) // HASH_SIZE
-    for stop in (*(size for size in sizes if first < size < end), end):
+    for stop in (*sizes[bisect_right(sizes, first) : bisect_left(sizes, end)], end):
         for level, _ in subtrees(begin, stop):
             tree, at = CompactRange(), (begin - first) * HASH_SIZE
             tree.extend_joined(leaves[at : at + (HASH_SIZE << level)])

@@ -104,7 +104,8 @@ def follow(
         return None
     moments.insert(0, before.t_ms)
     bases = list(map(sub, moments, later))
-    is_close = max(bases) - min(bases) <= STEP_MS and max(later) - min(later) <= _silence_ms(heartbeat_s)
+    longest = max(map(sub, later[1:], later), default=0)
+    is_close = max(bases) - min(bases) <= STEP_MS and longest <= _silence_ms(heartbeat_s)
     marks = map(Mark, moments, later, repeat(before.boot), repeat("reading"))
     if not is_close and any(between(one, next_, heartbeat_s) for one, next_ in pairwise(marks)):
         return None

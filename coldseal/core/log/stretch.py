@@ -87,23 +87,29 @@ class Stretch:
     table_sum: bytes = b""
 
 
-def examine(rules: Rules, first: int, frames: bytes, *, header: str = "") -> Stretch:
+def examine(rules: Rules, first: int, frames: bytes) -> Stretch:
     """Check a run of entries by themselves: form, signature, seq, link and time to the one before.
 
     Args:
         rules: what they are held against.
         first: the seq that the first entry must have.
         frames: framed entries.
-        header: first line of the table of readings that their rows are to be in; empty for none.
 
     Raises:
         InputError: the framing is cut.
     """
-    return examine_entries(rules, first, parse_frames(frames), header=header)
+    return examine_entries(rules, first, parse_frames(frames))
 
 
 def examine_entries(rules: Rules, first: int, entries: Sequence[bytes], *, header: str = "") -> Stretch:
-    """Do the same with entries that are out of their frames."""
+    """Do the same with entries that are out of their frames.
+
+    Args:
+        rules: what they are held against.
+        first: the seq that the first entry must have.
+        entries: that follow each other.
+        header: first line of the table of readings that their rows are to be in; empty for none.
+    """
     found = _Examination(rules, first, header, is_hopeful=True)
     found.take(entries)
     if not all(are_signed(key, signatures) for key, signatures in found.unverified.items()):

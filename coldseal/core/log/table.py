@@ -6,8 +6,6 @@ table is not what its entries give. Tables of bundles from before calibration wa
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -38,6 +36,9 @@ _QUANTITY: Final = re.compile(
     r'"n":"([^"]*)"(?:,"t":"[^"]*")?,"u":"([^"]*)","v":"([^"]*)"\}'
 )
 _WITHOUT: Final = ",,\n"  # how a row ends that has neither indication nor calibration
+_FIELD: Final = r'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n]*+)'
+_LAST_TWO: Final = re.compile(rf"({_FIELD}(?:,{_FIELD}){{{_COMMAS - 2}}}),{_FIELD},{_FIELD}\n")
+"""A row up to its last two fields; those of it may be longer than the library reads."""
 
 
 def rows_of(entry: Entry) -> str:
@@ -119,8 +120,7 @@ def rows_before(rows: str) -> str:
     """Give rows without the last two columns, as tables had them once."""
     if rows.count(_WITHOUT) == rows.count("\n") and '"' not in rows:
         return rows.replace(_WITHOUT, "\n")
-    found = csv.reader(io.StringIO(rows, newline=""))
-    return "".join(_row(*fields[:-2]) for fields in found)
+    return _LAST_TWO.sub(r"\1\n", rows)
 
 
 def first_difference(table: str, first: int, entries: Sequence[bytes], *, is_before: bool = False) -> int:

@@ -47,12 +47,14 @@ class Worries(NamedTuple):
         certificates: how each stands.
         unsigned: why the uplink's key does not sign; empty while it does.
         unwitnessed_s: how long the oldest entry has waited for the quorum, where that is too long; else 0.
+        disputes: the witnesses, and the service, that hold another history to be this log's, each with why.
     """
 
     days_left: float | None
     certificates: Certificates
     unsigned: str
     unwitnessed_s: float
+    disputes: tuple[tuple[str, str], ...] = ()
 
 
 class Conditions:
@@ -108,6 +110,9 @@ class Conditions:
         if worries.unwitnessed_s:
             text = f"for {worries.unwitnessed_s / 3600:.1f} hours no quorum has cosigned what was sealed"
             yield self._own("witness", Tier.EXCURSION, text)
+        for name, fault in worries.disputes:
+            text = f"{self._name}: {name} disputes this log ({fault}): what it signed is kept"
+            yield Condition(f"witness/{name}", "witness", Tier.CRITICAL, text, "", self._name, "witness")
         if self._doubts():
             self._doubted_ms = min(self._doubted_ms, now_ms)
             if now_ms - self._doubted_ms >= CLOCK_PATIENCE_MS:

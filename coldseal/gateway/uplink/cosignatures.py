@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from coldseal.core.log import canonical
 from coldseal.core.log.checkpoint import add_signature, parse_note
 from coldseal.gateway.store.database import fetch, translated
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coldseal.gateway.store.database import Connection
 
 MAX_EVIDENCE: Final = 256
@@ -113,13 +116,17 @@ class Cosignatures:
         what: the file, for errors.
         connection: the open file, whose transactions are the caller's.
         quorum: cosignatures on one checkpoint that make it witnessed.
+        asked: the witnesses that count for it, by name and key id; None: all.
     """
 
-    def __init__(self, what: str, connection: Connection, quorum: int) -> None:
+    def __init__(
+        self, what: str, connection: Connection, quorum: int, asked: Sequence[str] | None = None
+    ) -> None:
         """Take the open file."""
         self._what = what
         self._connection = connection
         self._quorum = quorum
+        self._asked = "null" if asked is None else canonical.encode(dict.fromkeys(asked, True)).decode()
 
     def recount(self) -> None:
         """Find the witnessed size anew where this quorum was never counted; in one go over all notes."""
@@ -127,9 +134,10 @@ class Cosignatures:
             self._connection.execute(
                 "INSERT INTO witnessed SELECT ?1, coalesce(max(size), 0) FROM ("
                 " SELECT size, count(*) AS signed FROM ("
-                "  SELECT size FROM receipts UNION ALL SELECT size FROM cosignatures) GROUP BY size)"
+                "  SELECT size FROM receipts UNION ALL SELECT size FROM cosignatures"
+                "  WHERE ?2 = 'null' OR witness IN (SELECT key FROM json_each(?2))) GROUP BY size)"
                 " WHERE signed >= ?1 ON CONFLICT DO NOTHING",
-                (self._quorum,),
+                (self._quorum, self._asked),
             )
 
     def join(self, size: int, note: bytes) -> bytes:
@@ -158,9 +166,10 @@ class Cosignatures:
         """Move the witnessed size if a quorum has cosigned this one; within the caller's transaction."""
         query = (
             "SELECT (SELECT count(*) FROM receipts WHERE size = ?1)"
-            " + (SELECT count(*) FROM cosignatures WHERE size = ?1)"
+            " + (SELECT count(*) FROM cosignatures WHERE size = ?1"
+            " AND (?2 = 'null' OR witness IN (SELECT key FROM json_each(?2))))"
         )
-        if fetch(self._connection, query, (size,))[0][0] >= self._quorum:
+        if fetch(self._connection, query, (size, self._asked))[0][0] >= self._quorum:
             self._connection.execute(
                 "INSERT INTO witnessed VALUES (?, ?)"
                 " ON CONFLICT DO UPDATE SET size = max(size, excluded.size)",
@@ -212,6 +221,19 @@ class Cosignatures:
         with translated(self._what):
             rows = fetch(self._connection, "SELECT * FROM cosignatures ORDER BY size, witness")
         return [StoredCosignature(*row) for row in rows]
+
+    def alone(self) -> dict[int, bytes]:
+        """Give the notes where no receipt came, by size and rising: one a size, with all its cosignatures."""
+        query = (
+            "SELECT size, note FROM cosignatures WHERE size NOT IN (SELECT size FROM receipts)"
+            " ORDER BY size, witness"
+        )
+        with translated(self._what):
+            rows: list[tuple[int, bytes]] = fetch(self._connection, query)
+        found: dict[int, bytes] = {}
+        for size, note in rows:
+            found[size] = _joined(found[size], note) if size in found else note
+        return found
 
     def witnessed(self, quorum: int) -> int:
         """Give the newest size that a quorum has cosigned; 0 if there is none."""

@@ -81,9 +81,10 @@ async def run(config: GatewayConfig, told: BinaryIO, key: StoreKey) -> None:
     data = config.gateway.data
     guard = guard_of(config, kept=data / KEPT)
     quorum = config.witness.quorum
+    asked = ["+".join(each.key.split("+", 2)[:2]) for each in uplink.witnesses]
     with (
         closing(LogReader(data / LOG_FOLDER, key)) as reader,
-        closing(Receipts(data, key, quorum=quorum)) as receipts,
+        closing(Receipts(data, key, quorum=quorum, witnesses=asked)) as receipts,
     ):
         async with (
             Channel(uplink.url, renewal.context, timeout_s=uplink.timeout_s, guard=guard) as channel,

@@ -6,6 +6,7 @@ same receipts again. Verifies nothing: what comes here has been verified.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -81,7 +82,15 @@ class Receipts:
         cosignatures: what further witnesses signed.
     """
 
-    def __init__(self, directory: Path, key: StoreKey, *, readonly: bool = False, quorum: int = 1) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        key: StoreKey,
+        *,
+        readonly: bool = False,
+        quorum: int = 1,
+        witnesses: Sequence[str] | None = None,
+    ) -> None:
         """Open ``uplink.db`` in the gateway's data directory; the writer makes it.
 
         Args:
@@ -89,6 +98,7 @@ class Receipts:
             key: the store key.
             readonly: for all but the writer.
             quorum: for the writer: cosignatures on one checkpoint that make it witnessed.
+            witnesses: likewise: the further ones that count for it, by name and key id; None: all.
 
         Raises:
             OperatorError: the key is not the file's.
@@ -99,7 +109,7 @@ class Receipts:
             _create(path, key)
         self._what = str(path)
         self._connection = open_database(path, key, readonly=readonly, schema="" if readonly else _SCHEMA)
-        self.cosignatures = Cosignatures(self._what, self._connection, quorum)
+        self.cosignatures = Cosignatures(self._what, self._connection, quorum, witnesses)
         if not readonly:
             self.cosignatures.recount()
         self._kept = 0

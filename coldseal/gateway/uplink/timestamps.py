@@ -72,6 +72,7 @@ class _Failure(NamedTuple):
 
     cause: str
     detail: str
+    size: int = 0  # of the checkpoint whose timestamp does not hold
 
 
 class Stamping:
@@ -145,20 +146,30 @@ class Stamping:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def _find(self) -> _Due | None:
-        """Find the oldest segment end without a timestamp, and note whether there is one."""
+        """Find the oldest segment end that can be stamped now, and note which one has waited longest.
+
+        Raises:
+            ColdsealError: all that wait cannot be read.
+        """
         self._settled |= self._tokens.sizes()
-        found = None
+        found, waiting, damage = None, 0, None
         for size in self._reader.segment_ends():
-            if size not in self._settled:
+            if size in self._settled:
+                continue
+            try:
                 stored = self._reader.checkpoint_at_most(size)
-                if stored is not None and stored.size == size:
-                    found = _Due(size, parse_note(stored.note).text)
-                    break
-                self._settled.add(size)  # an end without a checkpoint of its own: none is to be stamped
-        waiting = 0 if found is None else found.size
+            except ColdsealError as fault:  # those behind a damaged segment are stamped all the same
+                waiting, damage = waiting or size, damage or fault
+                continue
+            if stored is not None and stored.size == size:
+                found, waiting = _Due(size, parse_note(stored.note).text), waiting or size
+                break
+            self._settled.add(size)  # an end without a checkpoint of its own: none is to be stamped
         if waiting != self.status.waiting:
             self.status = msgspec.structs.replace(self.status, waiting=waiting)
             self._tokens.note(self.status)
+        if found is None and damage is not None:
+            raise damage
         return found
 
     async def _stamp(self, due: _Due) -> Timestamp | _Failure:
@@ -177,7 +188,7 @@ class Stamping:
                 return _Failure(Kind.REFUSED, response.reason)
             found = verify_timestamp(answer, due.text, self._roots, nonce=nonce)
         except (InputError, BadTimestampError) as fault:
-            return _Failure(BAD, str(fault))
+            return _Failure(BAD, str(fault), due.size)
         before = self.status
         status = TimestampStatus(kept=before.kept + 1, failed=before.failed)
         stored = StoredTimestamp(due.size, round(found.t.timestamp() * 1000), answer)
@@ -199,7 +210,7 @@ class Stamping:
             failed_since_ms=before.failed_since_ms or self._now_ms(),
         )
         if cause == BAD:
-            _log.emit(events.TIMESTAMP_BAD, size=before.waiting, detail=failure.detail)
+            _log.emit(events.TIMESTAMP_BAD, size=failure.size, detail=failure.detail)
         elif not before.failed_since_ms:
             _log.emit(events.TIMESTAMPS_LOST, cause=cause, detail=failure.detail)
 

@@ -133,3 +133,11 @@ def test_a_table_from_before_calibration_was_known_lacks_two_columns() -> None:
     found = rows_before(rows)
     assert first_difference(found.replace("4.71", "4.72"), 2, readings, is_before=True) == 2
     assert first_difference(found.replace(",3,b", ",4,b"), 2, readings, is_before=True) == 4
+
+
+def test_no_field_is_too_long_to_lose_the_last_two_columns() -> None:
+    """What somebody else's log may say is written longer than it stands in the entry."""
+    for name in ("\x7f" * 60_000, ',"' * 20_000):
+        rows = table_rows(seal("reading", {"q": [{"c": "1,2", "n": [name], "v": "3"}], "sensor": "s"}))
+        assert rows.endswith(',3,,,,"1,2"\n')
+        assert rows_before(rows * 2) == (rows.removesuffix(',,"1,2"\n') + "\n") * 2

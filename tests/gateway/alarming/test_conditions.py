@@ -52,6 +52,7 @@ class Around:
     hardware: dict[str, str] = field(default_factory=dict)
     unsigned: str = ""
     unwitnessed_s: float = 0
+    disputes: tuple[tuple[str, str], ...] = ()
 
     def conditions(self, folder: Path) -> Conditions:
         """Look at them."""
@@ -59,7 +60,7 @@ class Around:
             config_of(folder),
             is_full=lambda: self.room[0],
             worries=lambda _now_ms: Worries(
-                self.room[1], self.certificates, self.unsigned, self.unwitnessed_s
+                self.room[1], self.certificates, self.unsigned, self.unwitnessed_s, self.disputes
             ),
             doubts=lambda: self.doubts,
             register=lambda: self.register,
@@ -106,6 +107,16 @@ def test_a_log_that_no_quorum_cosigns_is_an_alarm(tmp_path: Path) -> None:
     (found,) = Around(unwitnessed_s=93_600).look(tmp_path)
     assert (found.about, found.kind, found.tier) == ("witness", "witness", Tier.EXCURSION)
     assert found.text == "gw-1: for 26.0 hours no quorum has cosigned what was sealed"
+
+
+def test_another_history_of_the_log_is_an_alarm_at_once(tmp_path: Path) -> None:
+    """Each who speaks of one by itself, however many others cosign."""
+    found = Around(disputes=(("s.example", "fork"), ("w2.example/a", "witness-ahead"))).look(tmp_path)
+    assert [(each.about, each.kind, each.tier, each.sensor) for each in found] == [
+        ("witness/s.example", "witness", Tier.CRITICAL, "witness"),
+        ("witness/w2.example/a", "witness", Tier.CRITICAL, "witness"),
+    ]
+    assert found[1].text == "gw-1: w2.example/a disputes this log (witness-ahead): what it signed is kept"
 
 
 def test_a_transport_key_that_does_not_sign_is_an_alarm_beside_the_chip_s_own(tmp_path: Path) -> None:

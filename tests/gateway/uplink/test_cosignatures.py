@@ -7,6 +7,7 @@ from contextlib import closing
 from itertools import permutations
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from coldseal.core.log.checkpoint import VerifierKey, add_signature, open_checkpoint, parse_note
@@ -67,6 +68,22 @@ def test_a_receipt_carries_every_cosignature_in_whatever_order_they_came(
     assert receipts.cosignatures.witnessed(3) == 5
 
 
+def test_what_has_no_receipt_is_one_note_with_all_its_cosignatures(receipts: Receipts) -> None:
+    """It can be shown though the service was away; once the receipt is there, that has them."""
+    log = SealedLog()
+    first, second = log.grow(4).checkpoint(), log.grow(4).checkpoint()
+    for note in (second, first):
+        for name in SIGNERS:
+            receipts.cosignatures.keep(cosignature(note, name))
+
+    alone = receipts.cosignatures.alone()
+    assert list(alone) == [5, 9]
+    for note in alone.values():
+        open_checkpoint(note, [*log.admitted.checkpoint_keys, *KEYS.values()])
+    receipts.keep(receipt(first, 5), UplinkStatus())
+    assert list(receipts.cosignatures.alone()) == [9]
+
+
 def test_cosignatures_at_different_sizes_make_no_quorum(receipts: Receipts) -> None:
     """A quorum counts on one note."""
     log = SealedLog()
@@ -81,6 +98,30 @@ def test_cosignatures_at_different_sizes_make_no_quorum(receipts: Receipts) -> N
     assert receipts.cosignatures.witnessed(3) == 9
     receipts.cosignatures.keep(cosignature(first, "w2.example"))
     assert receipts.cosignatures.witnessed(3) == 9
+
+
+def test_only_who_is_asked_now_counts_for_the_quorum(tmp_path: Path) -> None:
+    """A witness with a new key is not two, and one that was taken out of the configuration is none."""
+    log = SealedLog()
+    notes = {size: log.grow(size - log.size).checkpoint() for size in (4, 8)}
+    old, new, other = "w1.example+00", "w1.example+01", "w2.example+00"
+    with closing(Receipts(tmp_path, KEY, quorum=3, witnesses=[new, other])) as receipts:
+        for size, note in notes.items():
+            receipts.keep(receipt(note, size), UplinkStatus())
+            for name in (old, new):
+                found = cosignature(note, "w1.example")
+                receipts.cosignatures.keep(msgspec.structs.replace(found, witness=name))
+        assert receipts.cosignatures.witnessed(3) == 0
+        receipts.cosignatures.keep(
+            msgspec.structs.replace(cosignature(notes[4], "w2.example"), witness=other)
+        )
+        assert receipts.cosignatures.witnessed(3) == 4
+    with closing(Receipts(tmp_path, KEY, quorum=2, witnesses=[other])) as receipts:
+        assert receipts.cosignatures.witnessed(2) == 4
+    with closing(Receipts(tmp_path, KEY, quorum=2, witnesses=[])) as receipts:
+        receipts.keep(receipt(log.grow(1).checkpoint(), 9), UplinkStatus())
+        receipts.cosignatures.keep(cosignature(log.notes[9], "w1.example"))
+        assert receipts.cosignatures.witnessed(2) == 4
 
 
 def test_the_first_cosignature_at_a_size_stays(receipts: Receipts) -> None:

@@ -231,14 +231,16 @@ async def test_a_log_that_is_not_there_yet_is_looked_for_again(data: Path, desk:
 
 
 async def test_a_damaged_segment_ends_nothing(data: Path, desk: Desk) -> None:
-    """Delivery says so where it meets it; an old segment must not hold up the new entries."""
-    await store_segments(data, SealedLog(), 5)
+    """It is told, and waits; those behind it are stamped all the same."""
+    ends = await store_segments(data, SealedLog(), 5, 3, 4)
     path = segment_path(data / "log", 0)
     path.write_bytes(bytes(path.stat().st_size))
     async with desk.open(), stamping(data, desk) as found:
+        assert [await found.step() for _ in ends[1:]] == [0.0, 0.0]
         assert await found.step() > 0
 
-    assert found.status.failed == {"store": 1}
+    assert [each.size for each in kept(data)] == ends[1:]
+    assert (found.status.failed, found.status.waiting) == ({"store": 1}, ends[0])
 
 
 async def test_a_state_that_cannot_be_written_is_tried_again(

@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from coldseal.cli.sources import GatewaySource
+from coldseal.cli.tiles import newest_note
 from coldseal.core.log.checkpoint import open_checkpoint
 from coldseal.core.log.cosigning import Answer
+from coldseal.evidence.source import is_cosigned, size_of
+from coldseal.gateway.config import load_gateway
 from coldseal.gateway.uplink import rounds as module
 from coldseal.gateway.uplink.rounds import Rounds
 from coldseal.gateway.uplink.runner import Bell
@@ -22,6 +26,7 @@ from coldseal.gateway.uplink.witnesses import Cosigner, Peer
 from coldseal.service.admission import encode_log_file
 from tests.gateway.uplink.deliveries import RETRY, Delivering, delivering, grown
 from tests.gateway.uplink.test_faults import port_of
+from tests.gateway.uplink.test_process import configure
 from tests.sealed import COSIGNED, ORIGIN, SealedLog
 from tests.trial import Site
 from tests.waiting import until
@@ -315,6 +320,35 @@ async def test_without_a_service_checkpoints_are_cosigned_all_the_same(
     async with both(site, second) as (up, cosigner):
         await up.published(31)
         assert cosigned_by_both(up, site, second) == [31]
+
+
+async def test_what_is_cosigned_without_a_service_goes_into_an_export(
+    site: Site, second: Site, log: SealedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rising, among the receipts: a bundle is as much witnessed as the gateway says that it is."""
+    monkeypatch.setattr(module, "LONGEST_S", 0.05)
+    await site.store(grown(log, 20))
+    async with both(site, second) as (up, cosigner):
+        await up.published(21)
+        await brought_to(cosigner, 21)
+    async with (
+        second.running(NAMED) as witness,
+        delivering(site, 1) as up,
+        asking(up, site, second, port_of(witness.address)) as cosigner,
+    ):
+        for size in (31, 41):
+            await site.store(grown(log, 10))
+            await brought_to(cosigner, size)
+        assert up.receipts.cosignatures.witnessed(1) == 41
+
+    config = configure(site, 1)
+    with config.open("a") as file:
+        file.write(f'[[uplink.witnesses]]\nurl = "https://w2"\nkey = "{second.witness.encode()}"\n')
+    with closing(GatewaySource(load_gateway(config))) as source:
+        notes = list(source.notes())
+        assert [size_of(note) for note in notes if is_cosigned(note, source.policy)] == [21, 31, 41]
+        assert newest_note(source) == notes[2]
+        open_checkpoint(notes[2], [*log.admitted.checkpoint_keys, second.witness])
 
 
 async def test_an_empty_store_is_waited_for(site: Site, second: Site, log: SealedLog) -> None:
