@@ -55,6 +55,8 @@ def verify(
     Returns:
         0 when good, 1 when not.
     """
+    if workers < 0:
+        raise OperatorError(f"--workers is {workers}", "Give a number of processes, or 0 for all cores")
     answers = verify_chain(
         bundle,
         after or (),

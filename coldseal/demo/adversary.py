@@ -31,6 +31,7 @@ from coldseal.core.log.delivery.sender import Terms, begin
 from coldseal.core.log.delivery.wire import ANSWER_TYPE, Receipt, encode_receipt, parse_batch
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import Chain, Entry, frame, parse_entry, parse_frames
+from coldseal.core.log.signature import low_s
 from coldseal.gateway.clock import Clock, render_time
 from coldseal.gateway.config import GatewayConfig, load_gateway
 from coldseal.gateway.store.database import fetch, open_database
@@ -85,6 +86,28 @@ def take(config: Path) -> Loot:
 
 def flip(loot: Loot) -> int:
     """Change a digit of a reading in the store, with the store key alone; gives its seq."""
+
+    def change(raw: bytes) -> bytes:
+        at = raw.index(VALUE) + len(VALUE)
+        return raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
+
+    return _exchange(loot, change)
+
+
+def seal_anew(loot: Loot) -> int:
+    """Put a reading under the record key of today, with the store key and that one; gives its seq."""
+    key = open_keys(loot.config).record
+
+    def change(raw: bytes) -> bytes:
+        entry = parse_entry(raw)
+        body = entry.body.replace(entry.kid.encode(), key.kid.encode())
+        return b'{"body":%b,"sig":"%b"}' % (body, canonical.encode_base64(low_s(key.sign(body))).encode())
+
+    return _exchange(loot, change)
+
+
+def _exchange(loot: Loot, change: Callable[[bytes], bytes]) -> int:
+    """Put another entry in the place of the first reading in the store; gives its seq."""
     with closing(open_database(segment_path(loot.folder, 0), loot.store_key)) as database:
         for statement in _TRIGGERS:
             database.execute(statement)
@@ -92,20 +115,19 @@ def flip(loot: Loot) -> int:
             entries = parse_frames(frames)
             for place, raw in enumerate(entries):
                 if b'"kind":"reading"' in raw:
-                    at = raw.index(VALUE) + len(VALUE)
-                    entries[place] = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
-                    change = "UPDATE groups SET entries = ? WHERE first = ?"
-                    database.execute(change, (frame(entries), first))
+                    entries[place] = change(raw)
+                    update = "UPDATE groups SET entries = ? WHERE first = ?"
+                    database.execute(update, (frame(entries), first))
                     return int(first + place)
     raise LookupError("the log holds no reading")
 
 
-def cut_tail(loot: Loot) -> int:
-    """Delete the newest rows from the store, with the store key alone; gives the first seq that is gone."""
+def cut_tail(loot: Loot, groups: int) -> int:
+    """Delete the newest groups from the store, with the store key alone; gives the first seq that is gone."""
     with closing(open_database(segment_path(loot.folder, 0), loot.store_key)) as database:
         for statement in _TRIGGERS:
             database.execute(statement)
-        first = int(fetch(database, "SELECT first FROM groups ORDER BY first DESC LIMIT 3")[-1][0])
+        first = int(fetch(database, "SELECT first FROM groups ORDER BY first DESC LIMIT ?", (groups,))[-1][0])
         database.execute("DELETE FROM groups WHERE first >= ?", (first,))
         database.execute("DELETE FROM checkpoints WHERE size > ?", (first,))
     return first

@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import aiohttp
+import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from coldseal.core.log.delivery.wire import Refused, Unavailable
 from coldseal.demo import adversary, gauges
 from coldseal.demo.chance import seeded
+from coldseal.demo.forging import SENT, SHOWN, Forger, Forgery
 from coldseal.demo.gauges import read_gauges, whole
 from coldseal.demo.programs import Program, prepare, run_command
-from coldseal.demo.site import Site, make_fleet, prepare_site
+from coldseal.demo.site import Site, make_fleet, prepare_site, read_service
 from coldseal.errors import OperatorError, UnavailableError
 from coldseal.gateway.config import load_gateway
 
@@ -152,12 +155,15 @@ async def flip(scene: Scene) -> str:
     return await _exported(scene)
 
 
-async def cut_tail(scene: Scene) -> str:
-    """Cut the end off the store; the gateway must say so before it goes on."""
-    adversary.cut_tail(adversary.take(scene.site.gateway_config))
-    async with scene.site.gateway(scene.site.service_port) as gateway:
-        found = await _said(gateway, "store.damaged")
-        return "store-damaged" if found else ""
+def cut(groups: int) -> Play:
+    """Give the attack that cuts the end off the store; the gateway must say so before it goes on."""
+
+    async def play_cut(scene: Scene) -> str:
+        adversary.cut_tail(adversary.take(scene.site.gateway_config), groups)
+        async with scene.site.gateway(scene.site.service_port) as gateway:
+            return "store-damaged" if await _said(gateway, "store.damaged") else ""
+
+    return play_cut
 
 
 async def old_image(scene: Scene) -> str:
@@ -188,6 +194,59 @@ async def forked(scene: Scene) -> str:
         return await _said(service, "ingest.refused")
 
 
+def forged(forgery: Forgery) -> Play:
+    """Give the attack that sends the service one batch with one thing wrong in it."""
+
+    async def play_forgery(scene: Scene) -> str:
+        site = scene.site
+        forger = Forger.of(adversary.take(site.gateway_config), read_service(site)[1].size)
+        forgery.make(forger)
+        async with site.service() as service:
+            await service.ready(scene.http, within_s=_READY_S)
+            answer = await forger.deliver(site.service_port)
+            if isinstance(answer, Refused):
+                return answer.verdict
+            if isinstance(answer, Unavailable):
+                return answer.cause.partition(": ")[2].partition(" ")[0]
+            if forgery in SENT.values():
+                return await _said(service, "verify.refuted", "reason")  # checked behind the receipt
+        return await _exported(scene, source=site.service_config)
+
+    return play_forgery
+
+
+async def older_key(scene: Scene) -> str:
+    """Change the record key, and go on with the old one."""
+    site = scene.site
+    loot, held = adversary.take(site.gateway_config), read_service(site)[1].size
+    old = Forger.of(loot, held).keys.record
+    await prepare("identity", "roll-over", str(site.gateway_config), "record")
+
+    def go_on(forger: Forger) -> None:
+        forger.keys, forger.chain.kid = msgspec.structs.replace(forger.keys, record=old), old.kid
+        forger.send(forger.seal())
+
+    return await forged(Forgery("", "", go_on))(scene)
+
+
+async def newer_key(scene: Scene) -> str:
+    """Change the record key, and seal a reading from before that anew with it."""
+    await prepare("identity", "roll-over", str(scene.site.gateway_config), "record")
+    adversary.seal_anew(adversary.take(scene.site.gateway_config))
+    return await _exported(scene)
+
+
+async def old_service(scene: Scene) -> str:
+    """Go on for a while, then put the service's whole disk back to what it was; the gateway must notice."""
+    await _live(scene.site, scene.http)
+    data = scene.site.service_config.parent / "data"
+    shutil.rmtree(data)
+    shutil.copytree(scene.before / data.relative_to(scene.site.folder), data)
+    async with scene.site.service() as service, scene.site.gateway(scene.site.service_port) as gateway:
+        await service.ready(scene.http, within_s=_READY_S)
+        return "witness-rolled-back" if await _said(gateway, "uplink.rolled-back") else ""
+
+
 def stepped(hours: int) -> Play:
     """Give the attack in which the clock is an hour off and no entry says so."""
 
@@ -215,7 +274,8 @@ async def changed_cell(scene: Scene) -> str:
 
 ATTACKS: Final[Mapping[str, Attack]] = {
     "flip": Attack("a reading is changed in the store", VERIFIER, "bad-signature", flip),
-    "cut-tail": Attack("the end of the store is cut off", GATEWAY, "store-damaged", cut_tail),
+    "cut-tail": Attack("the end of the store is cut off", GATEWAY, "store-damaged", cut(3)),
+    "cut-end": Attack("what no witness has seen is cut off the store", GATEWAY, "store-damaged", cut(1)),
     "old-image": Attack(
         "the gateway's disk is put back from an old image", GATEWAY, "rolled-back", old_image
     ),
@@ -227,6 +287,13 @@ ATTACKS: Final[Mapping[str, Attack]] = {
         "a service acknowledges more than it was sent", UPLINK, "over-acknowledged", false_receipt
     ),
     "csv-cell": Attack("a cell of an exported table is changed", VERIFIER, "csv-mismatch", changed_cell),
+    "older-key": Attack("a new reading is signed with an older key", SERVICE, "wrong-key", older_key),
+    "newer-key": Attack("an old reading is sealed anew with a newer key", VERIFIER, "wrong-key", newer_key),
+    "old-service": Attack(
+        "the service's disk is put back from an old image", UPLINK, "witness-rolled-back", old_service
+    ),
+    **{name: Attack(each.title, SERVICE, each.verdict, forged(each)) for name, each in SENT.items()},
+    **{name: Attack(each.title, VERIFIER, each.verdict, forged(each)) for name, each in SHOWN.items()},
 }
 """By name."""
 
@@ -272,12 +339,12 @@ async def _delivered(http: aiohttp.ClientSession, gateway: Program) -> None:
             await asyncio.sleep(_TICK_S)
 
 
-async def _said(program: Program, event: str) -> str:
+async def _said(program: Program, event: str, name: str = "error") -> str:
     """Wait until a program writes an event, or ends; gives its error, or its name; empty if it never came."""
 
     def found() -> str:
         lines = (json.loads(line) for line in program.log.read_text().splitlines() if line.startswith("{"))
-        return next((str(line.get("error", event)) for line in lines if line.get("event") == event), "")
+        return next((str(line.get(name, event)) for line in lines if line.get("event") == event), "")
 
     try:
         await _until(lambda: bool(found()), program)
@@ -300,10 +367,12 @@ async def _until(is_so: Callable[[], bool], program: Program) -> None:
             await asyncio.sleep(_TICK_S)
 
 
-async def _exported(scene: Scene, change: Callable[[Path, Path], object] | None = None) -> str:
+async def _exported(
+    scene: Scene, change: Callable[[Path, Path], object] | None = None, *, source: Path | None = None
+) -> str:
     """Export everything, tamper with the bundle if asked to, and have it verified; gives the verdict."""
     site, bundle = scene.site, scene.site.bundle
-    await prepare("evidence", "export", str(site.gateway_config), str(bundle))
+    await prepare("evidence", "export", str(source or site.gateway_config), str(bundle))
     if change is not None:
         change(bundle, bundle.with_suffix(".changed"))
         bundle = bundle.with_suffix(".changed")

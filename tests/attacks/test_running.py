@@ -11,12 +11,61 @@ from rich.console import Console
 
 from coldseal.cli.main import run
 from coldseal.demo import attacks
-from coldseal.demo.attacks import ATTACKS, VERIFIER, Attack, Outcome, Scene, choose, play, render
+from coldseal.demo.attacks import (
+    ATTACKS,
+    SERVICE,
+    VERIFIER,
+    Attack,
+    Outcome,
+    Scene,
+    choose,
+    forged,
+    play,
+    render,
+)
+from coldseal.demo.forging import Forgery
 from coldseal.errors import OperatorError
+from tests.attacks.attack import MUST_BE_CAUGHT
 from tests.demo.test_scenario import of_folder
 
-QUICK = ("flip", "fork", "false-receipt")
+QUICK = ("flip", "fork", "false-receipt", "insert", "unsigned", "prune")
 """Played in every run; two more are played by the command."""
+
+PLAYED = {
+    "flip an entry": "flip",
+    "insert an entry": "insert",
+    "delete an entry": "delete",
+    "swap entries": "swap",
+    "duplicate an entry": "duplicate",
+    "cut the tail before the last anchor": "cut-tail",
+    "cut the tail after the last anchor": "cut-end",
+    "restore an old disk image": "old-image",
+    "rewrite with all software keys": "rewrite",
+    "fork two histories to two witnesses": "fork",
+    "old entries signed with a newer key": "newer-key",
+    "new entries signed with an older key": "older-key",
+    "unsigned segment": "unsigned",
+    "empty interval without heartbeat": "silence",
+    "clock one hour back": "clock-back",
+    "clock one hour ahead": "clock-ahead",
+    "slow drift": "drift",
+    "checkpoint with an extension line": "extension",
+    "checkpoint with bad base64": "stray-bits",
+    "checkpoint with a leading zero": "zero",
+    "checkpoint with 17 signatures": "seventeen",
+    "unknown key under a known name": "stranger",
+    "high-S twin": "high-s",
+    "duplicate JSON key": "doubled-key",
+    "2^53+1": "big-number",
+    "lone surrogate": "surrogate",
+    "NaN": "nan",
+    "entry of 65,536 bytes": "too-long",
+    "pruned range without archive receipt": "prune",
+    "exported CSV with one cell changed": "csv-cell",
+    "witness rolled back from backup": "old-service",
+    "service acknowledging more than it stored": "false-receipt",
+}
+"""Each attack that must be caught, and the one on running programs that plays it."""
 
 
 async def played(folder: Path, *names: str) -> dict[str, str]:
@@ -32,6 +81,22 @@ async def test_attacks_on_running_programs_are_caught(tmp_path: Path) -> None:
     """By the verifier, by the service's ingest, and by the gateway's uplink."""
     found = await played(tmp_path, *QUICK)
     assert found == {name: ATTACKS[name].verdict for name in QUICK}
+
+
+def test_each_attack_that_must_be_caught_can_be_played_on_running_programs() -> None:
+    """By one of its own, and there are no others."""
+    assert list(PLAYED) == list(MUST_BE_CAUGHT)
+    assert sorted(PLAYED.values()) == sorted(ATTACKS)
+
+
+async def test_a_batch_without_a_fault_is_no_attack(tmp_path: Path) -> None:
+    """What the adversary seals beside the one thing that is wrong is good: only that is caught."""
+    attack = Attack(
+        "nothing is wrong", SERVICE, "", forged(Forgery("", "", lambda made: made.send(made.seal())))
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attacks, "ATTACKS", {"nothing": attack})
+        assert await played(tmp_path, "nothing") == {"nothing": ""}
 
 
 @pytest.mark.soak

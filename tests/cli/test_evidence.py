@@ -117,6 +117,14 @@ def test_a_policy_file_that_is_none_is_said_to_be(bundle: Path, tmp_path: Path, 
     assert run(["evidence", "verify", str(bundle), "--policy", str(path)]) == 2
 
 
+def test_a_number_of_processes_that_is_none_is_refused(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong usage, whatever the bundle is."""
+    assert run(["evidence", "verify", str(bundle), "--workers", "-1"]) == 2
+    assert "--workers is -1" in capsys.readouterr().err
+
+
 def test_a_policy_with_a_key_that_is_no_witness_blames_the_file_and_not_the_evidence(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
