@@ -28,7 +28,7 @@ from coldseal.core.log.checkpoint import (
     parse_vkey,
 )
 from coldseal.core.log.delivery.sender import Terms, begin
-from coldseal.core.log.delivery.wire import ANSWER_TYPE, Receipt, encode_receipt, parse_batch
+from coldseal.core.log.delivery.wire import ANSWER_TYPE, Answer, Receipt, encode_receipt, parse_batch
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import Chain, Entry, frame, parse_entry, parse_frames
 from coldseal.core.log.signature import low_s
@@ -154,16 +154,21 @@ async def rewrite(loot: Loot) -> int:
 
 async def deliver(loot: Loot, port: int) -> None:
     """Send the whole log to the service, by the gateway's certificate, whatever the service had of it."""
+    terms = Terms(parse_vkey(loot.config.uplink.witness), batch_entries=MANY)
+    with closing(LogReader(loot.folder, loot.store_key)) as reader:
+        batch = Batches(reader, terms).next(begin(0))
+    if batch is not None:
+        await post(loot, port, batch.body)
+
+
+async def post(loot: Loot, port: int, body: bytes) -> Answer:
+    """Send a batch to the service, by the gateway's certificate; gives what it says."""
     uplink = loot.config.uplink
     if uplink.certificate is None or uplink.key is None or uplink.ca is None:
         raise LookupError("the gateway has no uplink")
     context = client_context(uplink.certificate, uplink.transport, uplink.ca)
-    terms = Terms(parse_vkey(uplink.witness), batch_entries=MANY)
-    with closing(LogReader(loot.folder, loot.store_key)) as reader:
-        batch = Batches(reader, terms).next(begin(0))
-    if batch is not None:
-        async with Channel(f"https://localhost:{port}", context, timeout_s=TIMEOUT_S) as channel:
-            await channel.post(batch.body, asyncio.Event())
+    async with Channel(f"https://localhost:{port}", context, timeout_s=TIMEOUT_S) as channel:
+        return await channel.post(body, asyncio.Event())
 
 
 async def append_stepped(loot: Loot, hours: int) -> int:

@@ -23,7 +23,7 @@ from rich.text import Text
 from coldseal.core.log.delivery.wire import Refused, Unavailable
 from coldseal.demo import adversary, gauges
 from coldseal.demo.chance import seeded
-from coldseal.demo.forging import SENT, SHOWN, Forger, Forgery
+from coldseal.demo.forging import SENT, SHOWN, Forger
 from coldseal.demo.gauges import read_gauges, whole
 from coldseal.demo.programs import Program, prepare, run_command
 from coldseal.demo.site import Site, make_fleet, prepare_site, read_service
@@ -194,21 +194,26 @@ async def forked(scene: Scene) -> str:
         return await _said(service, "ingest.refused")
 
 
-def forged(forgery: Forgery) -> Play:
-    """Give the attack that sends the service one batch with one thing wrong in it."""
+def forged(make: Callable[[Forger], None], caught_by: str = SERVICE) -> Play:
+    """Give the attack that sends the service one batch with one thing wrong in it.
+
+    Args:
+        make: does it.
+        caught_by: who notices: the service, or the verifier of what the service took.
+    """
 
     async def play_forgery(scene: Scene) -> str:
         site = scene.site
         forger = Forger.of(adversary.take(site.gateway_config), read_service(site)[1].size)
-        forgery.make(forger)
+        make(forger)
         async with site.service() as service:
             await service.ready(scene.http, within_s=_READY_S)
-            answer = await forger.deliver(site.service_port)
+            answer = await adversary.post(forger.loot, site.service_port, forger.body())
             if isinstance(answer, Refused):
                 return answer.verdict
             if isinstance(answer, Unavailable):
                 return answer.cause.partition(": ")[2].partition(" ")[0]
-            if forgery in SENT.values():
+            if caught_by == SERVICE:
                 return await _said(service, "verify.refuted", "reason")  # checked behind the receipt
         return await _exported(scene, source=site.service_config)
 
@@ -226,7 +231,7 @@ async def older_key(scene: Scene) -> str:
         forger.keys, forger.chain.kid = msgspec.structs.replace(forger.keys, record=old), old.kid
         forger.send(forger.seal())
 
-    return await forged(Forgery("", "", go_on))(scene)
+    return await forged(go_on)(scene)
 
 
 async def newer_key(scene: Scene) -> str:
@@ -292,8 +297,11 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     "old-service": Attack(
         "the service's disk is put back from an old image", UPLINK, "witness-rolled-back", old_service
     ),
-    **{name: Attack(each.title, SERVICE, each.verdict, forged(each)) for name, each in SENT.items()},
-    **{name: Attack(each.title, VERIFIER, each.verdict, forged(each)) for name, each in SHOWN.items()},
+    **{name: Attack(each.title, SERVICE, each.verdict, forged(each.make)) for name, each in SENT.items()},
+    **{
+        name: Attack(each.title, VERIFIER, each.verdict, forged(each.make, VERIFIER))
+        for name, each in SHOWN.items()
+    },
 }
 """By name."""
 

@@ -6,7 +6,6 @@ Each forgery is one batch in which one thing is wrong, sealed, linked and signed
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -19,15 +18,12 @@ from coldseal.core.log.checkpoint import Checkpoint, Note, NoteSignature
 from coldseal.core.log.delivery.wire import encode_batch
 from coldseal.core.log.merkle import leaf_hash
 from coldseal.core.log.record import MAX_ENTRY, Chain, Entry, parse_entry
-from coldseal.demo.adversary import TIMEOUT_S, Loot
 from coldseal.gateway.clock import render_time
-from coldseal.gateway.uplink.https import Channel
 from coldseal.gateway.writer import open_keys
-from coldseal.identity.contexts import client_context
 from coldseal.signing.keys import Ed25519Signer, generate_interop_key
 
 if TYPE_CHECKING:
-    from coldseal.core.log.delivery.wire import Answer
+    from coldseal.demo.adversary import Loot
     from coldseal.gateway.store.sealing import Keys
 
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -115,15 +111,6 @@ class Forger:
         lines = tuple(key.note_signature(self.chain.log, text) for key in signers)
         frames = b"".join((len(raw) & 0xFFFF).to_bytes(2) + raw for raw in self.sent)
         return encode_batch(self.note(Note(text, lines)), self.first, frames)
-
-    async def deliver(self, port: int) -> Answer:
-        """Send the batch to the service, by the gateway's certificate; gives what it says."""
-        uplink = self.loot.config.uplink
-        if uplink.certificate is None or uplink.key is None or uplink.ca is None:
-            raise LookupError("the gateway has no uplink")
-        context = client_context(uplink.certificate, uplink.transport, uplink.ca)
-        async with Channel(f"https://localhost:{port}", context, timeout_s=TIMEOUT_S) as channel:
-            return await channel.post(self.body(), asyncio.Event())
 
 
 class Forgery(NamedTuple):

@@ -13,7 +13,6 @@ from coldseal.cli.main import run
 from coldseal.demo import attacks
 from coldseal.demo.attacks import (
     ATTACKS,
-    SERVICE,
     VERIFIER,
     Attack,
     Outcome,
@@ -23,7 +22,6 @@ from coldseal.demo.attacks import (
     play,
     render,
 )
-from coldseal.demo.forging import Forgery
 from coldseal.errors import OperatorError
 from tests.attacks.attack import MUST_BE_CAUGHT
 from tests.demo.test_scenario import of_folder
@@ -91,9 +89,7 @@ def test_each_attack_that_must_be_caught_can_be_played_on_running_programs() -> 
 
 async def test_a_batch_without_a_fault_is_no_attack(tmp_path: Path) -> None:
     """What the adversary seals beside the one thing that is wrong is good: only that is caught."""
-    attack = Attack(
-        "nothing is wrong", SERVICE, "", forged(Forgery("", "", lambda made: made.send(made.seal())))
-    )
+    attack = Attack("nothing is wrong", VERIFIER, "", forged(lambda made: made.send(made.seal()), VERIFIER))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attacks, "ATTACKS", {"nothing": attack})
         assert await played(tmp_path, "nothing") == {"nothing": ""}
